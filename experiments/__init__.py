@@ -5,9 +5,9 @@ import sys
 import ioub_jax.commands
 from ioub_jax.commands import machine
 
-# The verbs lie in the package, so that those who install it have them too.
+# The verbs are part of the package, so that an installation has them, too.
 __path__ += ioub_jax.commands.__path__
 
-# What a command needs is imported before anything of its own runs, and takes memory.
+# This comes first, because importing the modules of a command takes memory.
 sys.excepthook = machine.show_uncaught
 machine.tell_of_limit()

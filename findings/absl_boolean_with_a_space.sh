@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: `--use_bfloat16 false` switches a boolean flag off, as `--steps 100` sets a number, or is an error.
-# What happens: absl-py 2.5.1 takes the flag alone for "true" and leaves the word "false" among the positional
-# arguments, which most programs never look at. Fields of an ml_collections configuration (`--config.use_bfloat16 false`)
-# do the same. `=false`, `=0` and `--nouse_bfloat16` switch it off.
-# Why it matters: an ablation "without" is run "with", and its name in the table says otherwise; a shell script that
-# writes all flags with spaces is right for every type but this one.
+# Expected: `--use_bfloat16 false` sets a boolean flag to false, just as `--steps 100` sets a number, or is refused.
+# Actual: absl-py 2.5.1 reads the flag alone as true and leaves the word "false" among the positional arguments, which
+# most programs never look at. The fields of an ml_collections configuration (`--config.use_bfloat16 false`) behave the
+# same. `=false`, `=0` and `--nouse_bfloat16` do set the flag to false.
+# Why it matters: an ablation runs with the feature that it claims to leave out. A shell script that separates every
+# flag from its value by a space works for all types except booleans.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 
 def parsed(*arguments):
-    """The flag, the field of the configuration and the positional arguments."""
+    """Returns the flag, the field of the configuration and the positional arguments."""
     sys.argv = ["program", *arguments]
     values = flags.FlagValues()
     flags.DEFINE_boolean("use_bfloat16", True, "", flag_values=values)
@@ -44,7 +44,7 @@ TOLD = {
 found = {arguments: parsed(*arguments) for arguments in TOLD}
 for arguments, (flag, field, rest) in found.items():
     print(f"  {' '.join(arguments)}: flag {flag}, field {field}, positional {rest}")
-assert found == TOLD, "it behaves otherwise than told above"
+assert found == TOLD, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: detections that are the ground truth itself have an AP of exactly 1, in every library.
-# What happens: a class with one object has an AP50 of .9999999999999999 and one precision of .9999999999999998 by
-# pycocotools and hotcoco, since an epsilon stands in the denominator of precision; with two objects it is 1, as
-# 2 / (2 + epsilon) rounds to 1. faster-coco-eval gives 1 for both.
-# Why it matters: tests like `assert ap == 1.0` and comparisons of libraries by == fail or pass with the number of
-# objects, and "best so far" by > may call a perfect model better than a perfect model.
+# Expected: detections that equal the ground truth have an AP of exactly 1 in every library.
+# Actual: in pycocotools and hotcoco a class with one object has an AP50 of .9999999999999999 and a precision of
+# .9999999999999998, because the denominator of the precision contains an epsilon. With two objects both are 1, since
+# 2 / (2 + epsilon) rounds to 1. faster-coco-eval returns 1 in both cases.
+# Why it matters: whether `assert ap == 1.0` or a comparison of libraries by == holds depends on the number of objects,
+# and a search for the best AP by > may rank one perfect model above another.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -65,7 +65,7 @@ for name, classes in LIBRARIES.items():
     assert min(values) > 0.999999
     is_one[name] = [value == 1.0 for value in values]
 expected = {"pycocotools": [False, True], "hotcoco": [False, True], "faster-coco-eval": [True, True]}
-assert is_one == expected, "it behaves otherwise than told above"
+assert is_one == expected, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: an annotation with "ignore": 1 is left out of the evaluation, as one with "iscrowd": 1: the key is in
-# pycocotools' code, and converters write it for regions that nobody labelled.
-# What happens: pycocotools, faster-coco-eval and hotcoco put iscrowd into its place and count the object as missed:
-# AP50 is .505 instead of 1. lvis-api takes the same key as one expects.
-# Why it matters: a data set with ignored regions has a far lower AP than its makers tell, without a warning; the way
-# out is iscrowd, which matches several detections and by another IoU.
+# Expected: an annotation with "ignore": 1 is left out of the evaluation like one with "iscrowd": 1. The key occurs in
+# the code of pycocotools, and converters write it for regions that nobody labeled.
+# Actual: pycocotools, faster-coco-eval and hotcoco overwrite the key with iscrowd and count the object as missed: the
+# AP50 is .505 instead of 1. lvis-api respects the key but overlooks iscrowd.
+# Why it matters: a data set with ignored regions gets a far lower AP than its authors report, without a warning. The
+# workaround is iscrowd, but a crowd region may match several detections, and its IoU is defined differently.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -33,7 +33,7 @@ BOXES = [[10.0, 20.0, 40.0, 30.0], [100.0, 20.0, 40.0, 30.0]]
 
 
 def write(flags):
-    """Two objects, of which the second one has `flags` and no detection."""
+    """Writes two objects; the second has `flags` and no detection."""
     lvis_keys = {"neg_category_ids": [], "not_exhaustive_category_ids": [], "coco_url": "x/1.jpg"}
     truth = {
         "images": [{"id": 1, "width": 640, "height": 480, "file_name": "1.jpg"} | lvis_keys],
@@ -86,7 +86,7 @@ for name, ap50 in LIBRARIES.items():
     print(f"{name} {version}: AP50 without a flag {plain:.3f}, ignore {ignored:.3f}, iscrowd {crowd:.3f}")
     is_left_out[name] = (ignored > 0.99, crowd > 0.99)
 expected = dict.fromkeys(("pycocotools", "faster-coco-eval", "hotcoco"), (False, True)) | {"lvis": (True, False)}
-assert is_left_out == expected, "it behaves otherwise than told above"
+assert is_left_out == expected, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

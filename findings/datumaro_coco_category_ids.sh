@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# One expects: reading COCO's format and writing it again keeps the ids; annotations, images and their numbers do stay.
-# What happens: datumaro 1.13.12 writes the categories with ids 1, 2, 3, ... in the order of their ids: 3, 7, 90 become 1,
-# 2, 3 (COCO's own 90 categories become 80), and each annotation follows. Ids of images and annotations are kept.
-# Why it matters: detections made by ids of the old file are counted for other classes, without an error where those ids
-# exist too; a person of COCO is still 1, which hides it.
+# Expected: reading a COCO file and writing it again keeps all ids.
+# Actual: datumaro 1.13.12 renumbers the categories 1, 2, 3, ... in the order of their ids: 3, 7, 90 become 1, 2, 3 (the
+# ids of COCO's 80 categories, which go up to 90, become 1 to 80), and the annotations follow. The ids of images and
+# annotations are kept.
+# Why it matters: detections with the old ids are counted for other classes, without an error if those ids exist in the
+# new file too. In COCO, a person still has the id 1, which hides the problem.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -51,7 +52,7 @@ print("datumaro", datumaro.__version__)
 for name, each in (("before", content), ("after", written)):
     images, categories, labels = told(each)
     print(f"  {name}: images {images}, categories {categories}, category of each annotation {labels}")
-assert told(written) == ([55], {1: "cat", 2: "zebra", 3: "dog"}, {11: 2, 12: 1, 13: 3}), "otherwise than told above"
+assert told(written) == ([55], {1: "cat", 2: "zebra", 3: "dog"}, {11: 2, 12: 1, 13: 3}), "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a label of -1 ("ignored", "padding") is dropped by whatever counts labels, or refused as numpy's bincount
+# Expected: a function that counts labels drops a label of -1 ("ignored", "padding") or refuses it as numpy's bincount
 # does.
-# What happens: in jax 0.10.2 jnp.bincount counts it for class 0 and drops what is too large, jax.ops.segment_sum and
-# jax.nn.one_hot drop both, and counts.at[labels].add counts it for the last class.
-# Why it matters: batches of detection data are padded with such labels, so class 0 or the last one seems to be by far
-# the most frequent, in class weights, confusion matrices and per-class losses.
+# Actual: in jax 0.10.2, jnp.bincount counts -1 for class 0 and drops labels that are too large, jax.ops.segment_sum and
+# jax.nn.one_hot drop both, and counts.at[labels].add counts -1 for the last class.
+# Why it matters: batches of detection data are padded with such labels, so class 0 or the last class appears to be by
+# far the most frequent one in class weights, confusion matrices and losses per class.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -32,7 +32,7 @@ try:
 except ValueError as error:
     print(f"  numpy {np.__version__}: {error}")
 told = [[6, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 6]]
-assert [counts.tolist() for counts in ways.values()] == told, "it behaves otherwise than told above"
+assert [counts.tolist() for counts in ways.values()] == told, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

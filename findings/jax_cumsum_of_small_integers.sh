@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: jnp.cumsum promotes small integers as jnp.sum does, and as numpy's cumsum does.
-# What happens: jnp.cumsum of uint8, int8 and int16 (jax 0.10.2) stays in that type and wraps: 300 ones of uint8 have
-# the running sum 44, while jnp.sum says 300. Of booleans it counts in int32.
-# Why it matters: masks, labels and images are uint8: numbering the objects of a batch, run lengths, offsets and
-# integral images by cumsum are right in tests of a few items and wrong from 256 on.
+# Expected: jnp.cumsum promotes small integers, as jnp.sum and numpy's cumsum do.
+# Actual: jnp.cumsum of uint8, int8 and int16 keeps that type and wraps around (jax 0.10.2): the running sum of 300 ones
+# in uint8 ends at 44, while jnp.sum returns 300. Booleans are counted in int32.
+# Why it matters: masks, labels and images are uint8. Object numbers in a batch, run lengths, offsets and integral
+# images computed by cumsum are right in tests with a few items and wrong from 256 on.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -28,7 +28,7 @@ for dtype in (bool, np.uint8, np.int8, np.int16):
     )
     assert int(jnp.sum(jnp.asarray(ones))) == int(np.cumsum(ones)[-1]) == COUNT
 told = {"bool": ("int32", 300), "uint8": ("uint8", 44), "int8": ("int8", 44), "int16": ("int16", 300)}
-assert found == told, "it behaves otherwise than told above"
+assert found == told, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

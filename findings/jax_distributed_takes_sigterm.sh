@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a handler that a program has set for SIGTERM is called when the signal comes, to save in time.
-# What happens: after jax.distributed.initialize (jax 0.10.2, one process) it is not: jax's runtime has put its own into
-# its place, outside of Python, and signal.getsignal still names the old one. SIGINT is left alone, and a handler
-# that is set afterwards is called.
-# Why it matters: the checkpoint that a test on one machine showed is not written on many, and the process does not end
-# by SIGTERM either, so that a scheduler kills it.
+# Expected: a handler that a program has installed for SIGTERM is called when the signal arrives, to save in time.
+# Actual: it is not called after jax.distributed.initialize (jax 0.10.2, one process): the runtime of jax has replaced
+# it outside of Python, and signal.getsignal still returns the old handler. SIGINT is unaffected, and a handler
+# installed afterwards is called.
+# Why it matters: the checkpoint that a test on one machine wrote is not written on many machines. SIGTERM does not end
+# the process, either, so the scheduler kills it.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -22,7 +22,7 @@ calls = []
 
 
 def sent(number):
-    """What was called for a signal that this process sends to itself."""
+    """Returns the handlers that are called for a signal that this process sends to itself."""
     calls.clear()
     os.kill(os.getpid(), number)
     time.sleep(0.5)
@@ -55,7 +55,7 @@ print(f"  SIGINT after it: {found[2]}")
 print(f"  SIGTERM once a handler is set again: {found[3]}")
 jax.distributed.shutdown()
 told = [["handler set before"], [], ["handler set before"], ["handler set after"]]
-assert found == told and is_named, "it behaves otherwise than told above"
+assert found == told and is_named, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: the gradient of |x| at 0 is 0, as jnp.sign(0), and that of a clipped value is all or nothing.
-# What happens: jax 0.10.2 gives jax.grad(jnp.abs)(0.) == 1, and 1 for a list of zeros too; jax.nn.leaky_relu as well.
-# jnp.clip gives one half at either bound, jax.nn.relu6 0.
-# Why it matters: an L1 loss keeps pushing a coordinate that is already exact to one side, and boxes clipped to an
-# image have half a gradient at its border, where many annotated boxes lie.
+# Expected: the gradient of |x| at 0 is 0, like jnp.sign(0), and the gradient of a clipped value is either 0 or 1.
+# Actual: jax 0.10.2 returns 1 for jax.grad(jnp.abs)(0.), for arrays of zeros too, and 1 for jax.nn.leaky_relu. The
+# gradient of jnp.clip is .5 at either bound, that of jax.nn.relu6 is 0.
+# Why it matters: an L1 loss keeps pushing a coordinate that is already exact in one direction, and boxes clipped to the
+# image have half a gradient at its border, where many annotated boxes end.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -29,7 +29,7 @@ found = {}
 for name, (function, at, _) in FUNCTIONS.items():
     found[name] = float(jax.grad(function)(at))
     print(f"  gradient of {name}: {found[name]}")
-assert found == {name: told for name, (_, _, told) in FUNCTIONS.items()}, "it behaves otherwise than told above"
+assert found == {name: told for name, (_, _, told) in FUNCTIONS.items()}, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: sorting in descending order puts NaN last, as numpy and jnp.argsort(-x) do: what is not a score is no winner.
-# What happens: jnp.argsort(x, descending=True), jnp.sort(x, descending=True) and jax.lax.top_k of jax 0.10.2 have NaN
-# before the greatest number; jnp.argsort(-x) has it at the end.
+# Expected: sorting in descending order puts NaN last, as np.argsort(-x) and jnp.argsort(-x) do.
+# Actual: jnp.argsort(x, descending=True), jnp.sort(x, descending=True) and jax.lax.top_k of jax 0.10.2 put NaN before
+# the largest number; jnp.argsort(-x) puts it last.
 # Why it matters: one NaN among 100,000 scores becomes the best detection and, in non-maximum suppression, the first box
-# to suppress others; the two usual ways to write "best first" differ only then.
+# that suppresses others. The two common ways to sort by descending score differ in this case only.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -26,7 +26,7 @@ is_first = {}
 for name, order in orders.items():
     print(f"  {name}: {SCORES[np.asarray(order)].tolist()}")
     is_first[name] = bool(np.isnan(SCORES[np.asarray(order)[0]]))
-assert list(is_first.values()) == [False, False, True, True], "it behaves otherwise than told above"
+assert list(is_first.values()) == [False, False, True, True], "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

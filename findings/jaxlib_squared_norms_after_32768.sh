@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: jit changes rounding, so squared norms of a mapped array differ from numpy's by 1e-7 or so.
-# What happens: jaxlib 0.10.2 on a CPU gives the rows from the 32,769th on wrong by up to .8 % (float32; as jax issue
-# 39103 tells of float64), without a warning; 0.10.1 is right. Only a map whose product is summed at once is hit:
-# the same sum of x @ A + b is right.
-# Why it matters here: boxes and anchors are arrays of [n, 4] with n far above 32,768, and a training whose
-# numbers are off by less than a percent still trains. The package excludes the version and tests the computation.
+# Expected: jit only changes the rounding, so the squared norms of a mapped array differ from numpy's by about 1e-7.
+# Actual: on a CPU, jaxlib 0.10.2 returns wrong values from the 32,769th row on, by up to .8 % and without a warning
+# (here in float32; jax issue 39103 reports it for float64); 0.10.1 is right. The error only occurs if the product of
+# a vmapped function is summed immediately: the same sum of x @ A + b is right.
+# Why it matters: boxes and anchors are arrays of shape [n, 4] with n far above 32,768, and a training whose numbers are
+# off by less than a percent still converges. ioub_jax excludes this version and tests the computation.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -36,7 +36,7 @@ at_once = jax.jit(lambda points: jnp.sum((points @ matrix + offset) ** 2, axis=1
 wrong = told("vmap of sum((A @ x)^2)", by_row(points))
 assert told("sum((X @ A + b)^2)", at_once(points)) == 0
 expected = {"0.10.1": False, "0.10.2": True}[jaxlib.__version__]
-assert (wrong > 0) == expected, "it behaves otherwise than told above"
+assert (wrong > 0) == expected, "the behavior has changed"
 PYTHON
 
 for version in 0.10.1 0.10.2; do

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a converter keeps the coordinates of polygons, as labelme stores them in fractions of a pixel.
-# What happens: labelme2coco 0.2.6 (by sahi 0.12.8) cuts them to whole numbers in "segmentation", up to a pixel to the upper
-# left, and areas too, but not in "bbox", so polygon and box of one object disagree. A line under 45 degrees becomes an
-# annotation with "bbox": []; categories are numbered from 0 in the order in which they are met.
-# Why it matters: boxes made anew from the polygons, as augmentation does, are all moved; the one empty list fails in readers
-# that make an array of all boxes, with a message about shapes; and another folder has other ids.
+# Expected: a converter keeps the coordinates of polygons, which labelme stores as fractions of a pixel.
+# Actual: labelme2coco 0.2.6 (with sahi 0.12.8) truncates the coordinates in "segmentation", a shift of up to a pixel
+# to the upper left, and the areas, but not "bbox": the polygon and the box of an object disagree. A line at 45 degrees
+# becomes an annotation with "bbox": []. Categories are numbered from 0 in the order in which they first occur.
+# Why it matters: boxes computed from the polygons, e.g. in augmentation, are all shifted. The one empty list fails in
+# readers that build an array of all boxes, with a message about shapes; and another folder gets other ids.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -46,10 +46,10 @@ areas = {names[a["category_id"]]: a["area"] for a in written["annotations"]}
 print(f"labelme2coco {importlib.metadata.version('labelme2coco')}, sahi {importlib.metadata.version('sahi')}, categories {names}")
 for label, _, kind in SHAPES:
     print(f"  {label}, a {kind}: bbox {boxes[label]}, area {areas[label]}, segmentation {polygons[label]}")
-assert names == {0: "wire", 1: "mark", 2: "dog", 3: "cat"}, "it behaves otherwise than told above"
-assert boxes["wire"] == [] and areas["wire"] == 0, "it behaves otherwise than told above"
-assert areas["dog"] == 600 and np.allclose(boxes["cat"], [10.9, 10.9, 10, 10]), "it behaves otherwise than told above"
-assert polygons["cat"] == [[10, 10, 20, 10, 20, 20, 10, 20]], "it behaves otherwise than told above"
+assert names == {0: "wire", 1: "mark", 2: "dog", 3: "cat"}, "the behavior has changed"
+assert boxes["wire"] == [] and areas["wire"] == 0, "the behavior has changed"
+assert areas["dog"] == 600 and np.allclose(boxes["cat"], [10.9, 10.9, 10, 10]), "the behavior has changed"
+assert polygons["cat"] == [[10, 10, 20, 10, 20, 20, 10, 20]], "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

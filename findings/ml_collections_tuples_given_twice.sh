@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: of a flag given twice the last one holds, and a tuple given as `a,b` has two items.
-# What happens: with ml_collections 1.1.0 a tuple field given twice gets the items of both, while a number gets the last;
-# `--config.sizes=5,6` is (5, 6), but `--config.names=cat,dog` is the one string ('cat,dog',), and an empty value one empty
-# string. A field (1, 2) takes (1.5, 2): the types of items are not checked.
-# Why it matters: a launcher that appends a user's override to its own flags trains at both image sizes or with both lists
-# of classes; a class named "cat,dog" occurs in no data set.
+# Expected: if a flag is given twice, the last value wins, and a tuple given as `a,b` has two items.
+# Actual: in ml_collections 1.1.0 a tuple field given twice receives the items of both, whereas a number takes the last
+# value. `--config.sizes=5,6` is (5, 6), but `--config.names=cat,dog` is the single string ('cat,dog',), and an empty
+# value is one empty string. A field (1, 2) accepts (1.5, 2): the types of the items are not checked.
+# Why it matters: a launcher that appends a user's override to its own flags trains at both image sizes or with both
+# lists of classes. A class named "cat,dog" occurs in no data set.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -22,7 +22,7 @@ DEFAULTS = {"steps": 1, "sizes": (1, 2), "names": ("a",)}
 
 
 def parsed(arguments):
-    """The fields of the configuration that the arguments change."""
+    """Returns the fields of the configuration that the arguments change."""
     sys.argv = ["program", *arguments]
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict("config", ml_collections.ConfigDict(DEFAULTS), flag_values=values)
@@ -44,7 +44,7 @@ print(f"ml_collections {importlib.metadata.version('ml-collections')}: by defaul
 found = {arguments: parsed(arguments) for arguments in TOLD}
 for arguments, fields in found.items():
     print(f"  {' '.join(arguments)}: {fields}")
-assert found == TOLD, "it behaves otherwise than told above"
+assert found == TOLD, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a Linen module in training refuses to lose new batch statistics: `apply` without mutable=["batch_stats"] raises
-# ModifyScopeVariableError.
-# What happens: an NNX module made a Linen one by flax.nnx.bridge.to_linen (flax 0.12.8) raises nothing: it gives outputs
-# of a training step and drops the statistics.
-# Why it matters: a detector of NNX layers in a Linen trainer that forgot `mutable` trains well and evaluates with the
-# initial mean 0 and variance 1; the loss falls and AP stays near 0.
+# Expected: a Linen module in training mode does not lose new batch statistics silently: `apply` without
+# mutable=["batch_stats"] raises ModifyScopeVariableError.
+# Actual: an NNX module converted to Linen by flax.nnx.bridge.to_linen (flax 0.12.8) raises nothing. It returns the
+# outputs of a training step and drops the statistics.
+# Why it matters: a detector with NNX layers in a Linen trainer that omits `mutable` trains well but is evaluated with
+# the initial mean 0 and variance 1: the loss falls, and the AP stays near 0.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -34,11 +34,11 @@ for name, layer in layers.items():
     try:
         silent = layer.apply(variables, x)
         raises[name] = False
-        print(f"    without: outputs as in training: {bool(jnp.allclose(silent, outputs, atol=1e-5))}, no error")
+        print(f"    without: same outputs as in training: {bool(jnp.allclose(silent, outputs, atol=1e-5))}, no error")
     except flax.errors.ModifyScopeVariableError as error:
         raises[name] = True
         print(f"    without: {type(error).__name__}")
-assert list(raises.values()) == [True, False], "it behaves otherwise than told above"
+assert list(raises.values()) == [True, False], "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: np.argsort(-scores) leaves equal scores in their order for short arrays (16 and fewer, where numpy has always
-# sorted by insertion), and at least gives the same order on every machine.
-# What happens: on x86 numpy 2.4.6 takes other code for AVX2 and for AVX-512. Of 8 rounded float32 scores the order of ties
-# is already changed, and the two instruction sets and neither give three orders of 1,000 scores.
-# Why it matters: scores of quantized or bfloat16 detectors have many ties; NMS and AP by such a sort differ between
-# a laptop and a server. kind="stable" is the same everywhere.
+# Expected: np.argsort(-scores) keeps the order of equal scores in short arrays (up to 16, where numpy has always used
+# insertion sort), and at least returns the same order on every machine.
+# Actual: on x86, numpy 2.4.6 has separate code for AVX2 and for AVX-512. The order of ties already changes among 8
+# rounded float32 scores; AVX-512, AVX2 and neither return three different orders of 1,000 scores.
+# Why it matters: the scores of quantized and bfloat16 detectors have many ties. NMS and AP that use this sort differ
+# between a laptop and a server. kind="stable" returns the same order everywhere.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -25,7 +25,7 @@ for count in (8, 16, 1000):
     moved = int((order != stable).sum())
     names = [hashlib.sha1(each.astype(np.int64).tobytes()).hexdigest()[:8] for each in (order, stable)]
     report.append((count, moved, *names))
-    print(f"  {sys.argv[1]}: {count} scores, {moved} in another place than by kind='stable', order {names[0]}", file=sys.stderr)
+    print(f"  {sys.argv[1]}: {count} scores, {moved} in a different place than with kind='stable', order {names[0]}", file=sys.stderr)
 print(report)
 PYTHON
 
@@ -44,15 +44,15 @@ kinds = 1 + bool(features.get("X86_V3") or features.get("AVX2")) + bool(features
 print(f"numpy {np.__version__}: {len(orders)} orders of the same 1,000 scores")
 if kinds == 1:
     raise SystemExit("needs an x86 processor with AVX2")
-assert len(orders) == kinds, "it behaves otherwise than told above"
-assert reports[0][0][1] > 0 and reports[-1][0][1] == 0, "it behaves otherwise than told above"
+assert len(orders) == kinds, "the behavior has changed"
+assert reports[0][0][1] > 0 and reports[-1][0][1] == 0, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
 "$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
   "numpy==2.4.6" 2>/dev/null
 python="$folder/environment/bin/python"
-"$python" "$folder/ties.py" "as numpy chooses" >> "$folder/reports"
+"$python" "$folder/ties.py" "all instruction sets" >> "$folder/reports"
 NPY_DISABLE_CPU_FEATURES="X86_V4" "$python" -W ignore "$folder/ties.py" "without AVX-512" >> "$folder/reports"
-NPY_DISABLE_CPU_FEATURES="X86_V4 X86_V3" "$python" -W ignore "$folder/ties.py" "without AVX2 too" >> "$folder/reports"
+NPY_DISABLE_CPU_FEATURES="X86_V4 X86_V3" "$python" -W ignore "$folder/ties.py" "without AVX-512 and AVX2" >> "$folder/reports"
 "$python" "$folder/compare.py" "$folder/reports"

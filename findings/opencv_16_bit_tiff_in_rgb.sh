@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# One expects: IMREAD_COLOR_RGB | IMREAD_ANYDEPTH gives what IMREAD_COLOR | IMREAD_ANYDEPTH gives, channels exchanged.
-# What happens: of a TIFF with three channels of 16 bits OpenCV 5.0.0 gives other numbers; a PNG of the same pixels and
-# a TIFF of 8 bits are right.
-# Why it matters here: photographs of 10 to 16 bits come as such TIFFs, and nothing warns: the picture is there and
-# wrong. The package reads 16 bits by IMREAD_COLOR and exchanges the channels itself.
+# Expected: IMREAD_COLOR_RGB | IMREAD_ANYDEPTH returns what IMREAD_COLOR | IMREAD_ANYDEPTH returns, with the channels in
+# reverse order.
+# Actual: for a TIFF with three channels of 16 bits OpenCV 5.0.0 returns other values. A PNG with the same pixels and a
+# TIFF of 8 bits are right.
+# Why it matters: photographs of 10 to 16 bits are stored as such TIFFs, and there is no warning: an image is
+# returned, but its values are wrong. ioub_jax reads 16 bits with IMREAD_COLOR and reverses the channels itself.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -28,7 +29,7 @@ for dtype in (np.uint8, np.uint16):
         print(f"  {name}: {wrong[name]} of {pixels.size} values wrong in RGB, dtype {by_rgb.dtype}")
         if wrong[name]:
             print(f"    written {pixels[0, 0, ::-1].tolist()}, read {by_rgb[0, 0].tolist()}")
-assert {name for name, count in wrong.items() if count} == {"uint16 .tif"}, "otherwise than told"
+assert {name for name, count in wrong.items() if count} == {"uint16 .tif"}, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: decoding a JPEG is the expensive part of loading an image, and making it smaller afterwards costs little.
-# What happens: OpenCV 5.0.0's INTER_AREA (the filter that all advise for shrinking) from 640 x 480 to 300 x 300 costs as
-# much as decoding the JPEG of 640 x 480 did, up to twice as much. To 320 x 240, a whole factor, it takes another way and
-# less than a tenth of that; INTER_LINEAR takes a tenth.
-# Why it matters: the sizes of SSD (300, 512) and of "short side 800" are no whole factors of anything, so data loading is
-# bound by the resize, not by the decoder that one would replace first.
+# Expected: decoding a JPEG is the expensive part of loading an image, and shrinking it afterwards costs little.
+# Actual: shrinking from 640 x 480 to 300 x 300 with INTER_AREA (the filter usually recommended for shrinking) takes as
+# long in OpenCV 5.0.0 as decoding the JPEG of 640 x 480, or up to twice as long. Shrinking to 320 x 240, by a whole
+# factor, runs other code and takes less than a tenth of that; INTER_LINEAR takes a tenth.
+# Why it matters: the image sizes of SSD (300, 512) and a short side of 800 are rarely reached by whole factors, so data
+# loading is limited by resizing and not by the decoder, which one would replace first.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -18,7 +18,7 @@ import numpy as np
 
 
 def seconds(function):
-    """Least CPU time of nine."""
+    """The minimum CPU time of nine measurements, per call."""
     times = []
     for _ in range(9):
         start = time.process_time()
@@ -44,7 +44,7 @@ for name, size, method in (
     ratios[name] = took / decode
     print(f"  {name}: {1000 * took:.2f} ms, {took / decode:.2f} of decoding")
 area, halved, linear = ratios.values()
-assert area > 0.5 and area > 4 * halved and area > 3 * linear, "it behaves otherwise than told above"
+assert area > 0.5 and area > 4 * halved and area > 3 * linear, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

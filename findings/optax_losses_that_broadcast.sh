@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: losses of one library treat shapes alike: predictions of [n, 1] and targets of [n] are refused by all, or
-# broadcast by all.
-# What happens: in optax 0.2.8 squared_error and l2_loss raise; huber_loss, log_cosh, hinge_loss, sigmoid_binary_cross_entropy
-# and sigmoid_focal_loss make an [n, n] matrix of every prediction with every target.
-# Why it matters: smooth L1 and focal loss are the two losses of a detector. With the extra axis of a one-class head each
-# anchor is trained towards all targets at once: the loss is finite, falls, and ends at the mean.
+# Expected: all losses of a library treat shapes alike: either all refuse predictions of shape [n, 1] with targets of
+# shape [n], or all broadcast them.
+# Actual: in optax 0.2.8 squared_error and l2_loss raise an error, but huber_loss, log_cosh, hinge_loss,
+# sigmoid_binary_cross_entropy and sigmoid_focal_loss return an [n, n] matrix of every prediction with every target.
+# Why it matters: smooth L1 and focal loss are the two losses of a detector. With the extra axis of a one-class head,
+# each anchor is trained towards all targets at once: the loss is finite, falls, and ends at the mean.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -34,7 +34,7 @@ for name in NAMES:
     except ValueError as error:
         broadcasts[name] = False
         print(f"  {name}: {error}")
-assert broadcasts == NAMES, "it behaves otherwise than told above"
+assert broadcasts == NAMES, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One expects: in a YOLO data set the number at the start of a line is a place in the list of names.
-# What happens: pylabel 0.1.55, given COCO's category ids 3, 7 and 90, writes 3, 7 and 90 at the start of the lines, and
-# beside them a YAML file with three names and "nc: 3".
-# Why it matters: a trainer refuses the files at best; with ids 1, 2 and 3 (the usual ones) every class but the last is
-# named as its neighbour, 0 never occurs, and the last is out of range.
+# Expected: in a YOLO data set, the number at the start of a line is an index into the list of names.
+# Actual: for COCO's category ids 3, 7 and 90, pylabel 0.1.55 writes 3, 7 and 90 at the start of the lines, together
+# with a YAML file that has three names and "nc: 3".
+# Why it matters: at best, a trainer refuses the files. With the common ids 1, 2 and 3, every class except the last gets
+# the name of its neighbor, 0 never occurs, and the last class is out of range.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -49,7 +49,7 @@ for number, name in NAMES.items():
     line = (folder / f"yolo/labels/{number}.txt").read_text().strip()
     print(f"  image of a {name}: {line}")
     numbers[name] = int(line.split()[0])
-assert numbers == {"cat": 3, "zebra": 7, "dog": 90} and names["nc"] == 3, "it behaves otherwise than told above"
+assert numbers == {"cat": 3, "zebra": 7, "dog": 90} and names["nc"] == 3, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

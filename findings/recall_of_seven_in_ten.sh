@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: seven of ten objects found, without a false positive, are precision 1 at the recalls 0, .01, ..., .70:
-# an AP50 of 71/101 in COCO's 101 points, by every library that uses them.
-# What happens: pycocotools, hotcoco, faster-coco-eval and supervision give 70/101, since numpy's linspace(0, 1, 101)[70]
-# is greater than .7; tidecv divides whole numbers by 100 and gives 71/101. Of all k/n with n <= 100 that meet one of
-# the points, 29 are hit, 7/10, 14/20 and 19/20 among them.
-# Why it matters: AP differs by a point between libraries said to agree; small validation sets have such recalls often.
+# Expected: if seven of ten objects are found without a false positive, the precision is 1 at the recalls 0, .01, ...,
+# .70, so the AP50 is 71/101 in every library that uses COCO's 101 recall points.
+# Actual: pycocotools, hotcoco, faster-coco-eval and supervision return 70/101, since numpy's linspace(0, 1, 101)[70] is
+# greater than .7; tidecv divides integers by 100 and returns 71/101. Of all recalls k/n with n <= 100 that equal
+# a recall point, 29 are affected, among them 7/10, 14/20 and 19/20.
+# Why it matters: the APs of libraries said to agree differ by a point; small validation sets often have such recalls.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -91,14 +91,14 @@ for name, ap50 in LIBRARIES.items():
     points[name] = round(value * 101)
     print(f"{name} {importlib.metadata.version(name)}: AP50 {value:.4f}, {points[name]} of 101 points")
 expected = dict.fromkeys(LIBRARIES, 70) | {"tidecv": 71}
-assert points == expected, "it behaves otherwise than told above"
+assert points == expected, "the behavior has changed"
 
 recalls = np.linspace(0, 1, 101)
 meeting = [(k, n) for n in range(1, 101) for k in range(1, n + 1) if 100 * k % n == 0]
 late = [f"{k}/{n}" for k, n in meeting if k / n < recalls[100 * k // n]]
-print(f"numpy {np.__version__}: linspace(0, 1, 101)[70] is {float(recalls[70])!r}; {len(late)} of {len(meeting)} are hit:")
+print(f"numpy {np.__version__}: linspace(0, 1, 101)[70] is {float(recalls[70])!r}; {len(late)} of {len(meeting)} are affected:")
 print("  " + ", ".join(late))
-assert len(late) == 29, "it behaves otherwise than told above"
+assert len(late) == 29, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

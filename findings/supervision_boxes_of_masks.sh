@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: the box of a mask that is 6 pixels wide and high is 6 wide and high, as COCO's and VOC's exporters have it.
-# What happens: supervision 0.31.2's mask_to_xyxy gives the indices of the first and the last pixel as corners, so the
-# box is 5 x 5, though Detections.area of the same object is 36; DetectionDataset.as_coco writes that box with area 36 and
-# a polygon of 5 x 5. pycocotools' toBbox gives 6 x 6.
-# Why it matters: a small object's box has an IoU of .69 with itself, so at .75 a perfect detector misses it, and boxes
-# made from masks are all a pixel too small for training.
+# Expected: the box of a mask of 6 x 6 pixels is 6 wide and 6 high, as exporters to COCO and VOC write it.
+# Actual: mask_to_xyxy of supervision 0.31.2 returns the indices of the first and the last pixel as corners, so the box
+# is 5 x 5, although Detections.area of the same object is 36. DetectionDataset.as_coco writes this box with the area 36
+# and a polygon of 5 x 5. pycocotools' toBbox returns 6 x 6.
+# Why it matters: the box of a small object has an IoU of .69 with the right one, so a perfect detector misses it at
+# a threshold of .75, and all boxes made from masks are one pixel too small for training.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -40,8 +40,8 @@ print(f"supervision {supervision.__version__}, a mask of {SIDE} x {SIDE} pixels"
 print(f"  mask_to_xyxy {box[0].tolist()}, area {int(detections.area[0])}")
 print(f"  as_coco: bbox {annotation['bbox']}, area {annotation['area']}, pixels of its polygon {polygon_area}")
 print(f"pycocotools {importlib.metadata.version('pycocotools')}: bbox {right.tolist()}, IoU of the two {iou:.3f}")
-assert annotation["bbox"] == [20, 10, 5, 5] and annotation["area"] == 36, "it behaves otherwise than told above"
-assert right.tolist() == [20, 10, 6, 6] and iou < 0.7 and polygon_area == 25, "it behaves otherwise than told above"
+assert annotation["bbox"] == [20, 10, 5, 5] and annotation["area"] == 36, "the behavior has changed"
+assert right.tolist() == [20, 10, 6, 6] and iou < 0.7 and polygon_area == 25, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

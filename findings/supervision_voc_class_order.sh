@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a reader of VOC folders numbers classes by their names, so that "train" and "val" of one data set agree.
-# What happens: supervision 0.31.2 numbers them as it meets them, file by file. In "train" the first file has a zebra:
-# zebra 0, cat 1, dog 2; "val" has cat 0, dog 1. Nothing tells; DetectionDataset.merge makes one list of both.
-# Why it matters: labels of training and validation mean other things, and AP is near 0 or, with classes partly in the
-# same places, only lower than it should be; adding one file to a folder renumbers all.
+# Expected: a reader of VOC folders numbers the classes by their names, so that "train" and "val" of a data set agree.
+# Actual: supervision 0.31.2 numbers classes in the order in which they occur, file by file. In "train" the first file
+# contains a zebra: zebra is 0, cat 1, dog 2; in "val" cat is 0 and dog 1. There is no warning. DetectionDataset.merge
+# makes one list of both.
+# Why it matters: a label means different classes in training and validation, and the AP is near 0 or, if some classes
+# have the same number in both, just lower than it should be. Adding a single file may renumber all classes.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -43,8 +44,8 @@ for split, files in SPLITS.items():
     print(f"  {split}: {dict(enumerate(data_sets[split].classes))}")
 merged = supervision.DetectionDataset.merge(list(data_sets.values()))
 print(f"  merged: {dict(enumerate(merged.classes))}")
-assert data_sets["train"].classes == ["zebra", "cat", "dog"], "it behaves otherwise than told above"
-assert data_sets["val"].classes == ["cat", "dog"], "it behaves otherwise than told above"
+assert data_sets["train"].classes == ["zebra", "cat", "dog"], "the behavior has changed"
+assert data_sets["val"].classes == ["cat", "dog"], "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

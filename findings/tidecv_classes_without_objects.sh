@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: TIDE's AP is COCO's, which leaves out classes that have no object in the validation set.
-# What happens: tidecv 1.0.1 counts such a class with an AP of 0 as soon as one detection names it: one perfect class
-# and one stray detection are an AP of 50, where pycocotools says 100. Its table then blames "Bkg" for 50 points, since
-# without that one false positive the class is gone from the mean.
-# Why it matters: on a small or rare-class validation set most of the "background error" can be such classes, and one
-# would look for hard negatives to gain points that COCO's AP never lost.
+# Expected: TIDE's AP equals COCO's, which leaves out classes without objects in the validation set.
+# Actual: tidecv 1.0.1 counts such a class with an AP of 0 as soon as one detection names it: one perfect class and one
+# stray detection yield an AP of 50, where pycocotools returns 100. Its table then attributes 50 points to "Bkg", since
+# without that false positive the class does not enter the mean.
+# Why it matters: on a small validation set or one with rare classes, most of the "background error" may come from such
+# classes. One would look for hard negatives to gain points that COCO's AP never lost.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -54,10 +54,10 @@ def of_tidecv():
 
 with contextlib.redirect_stdout(io.StringIO()):
     coco_ap, (tide_ap, gains) = of_pycocotools(), of_tidecv()
-print("one cat, found; one detection of a dog, of which there is none")
+print("one cat, detected; one detection of a dog where there is none")
 print(f"  pycocotools {importlib.metadata.version('pycocotools')}: AP50 {coco_ap:.1f}")
 print(f"  tidecv {importlib.metadata.version('tidecv')}: AP50 {tide_ap:.1f}, gains {gains}")
-assert round(coco_ap, 6) == 100 and round(tide_ap, 6) == 50, "it behaves otherwise than told above"
+assert round(coco_ap, 6) == 100 and round(tide_ap, 6) == 50, "the behavior has changed"
 assert {name for name, gain in gains.items() if gain} == {"Bkg"} and round(gains["Bkg"], 6) == 50
 PYTHON
 

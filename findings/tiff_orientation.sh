@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: a photograph's orientation is applied when asked for: by Pillow's ImageOps.exif_transpose, and by OpenCV unless
-# IMREAD_IGNORE_ORIENTATION or IMREAD_UNCHANGED is given, whatever the file's format.
-# What happens: of a TIFF Pillow 13.0.0 gives upright pixels without being asked, though getexif() has said 6 before; and
-# OpenCV 5.0.0 turns it even with either flag. JPEG and PNG are as expected.
-# Why it matters: code that reads the orientation first and turns the array itself turns TIFFs twice, and boxes that were
-# drawn on stored pixels fit a JPEG and miss in a TIFF of the same photograph.
+# Expected: the orientation of a photograph is applied only on request, whatever the format of the file: by
+# ImageOps.exif_transpose in Pillow, and in OpenCV unless IMREAD_IGNORE_ORIENTATION or IMREAD_UNCHANGED is given.
+# Actual: for a TIFF, Pillow 13.0.0 returns upright pixels without a request, although getexif() returned 6 before, and
+# OpenCV 5.0.0 rotates the image with either flag, too. JPEG and PNG behave as expected.
+# Why it matters: code that reads the orientation and rotates the array itself rotates TIFFs twice. Boxes drawn on the
+# stored pixels fit a JPEG but not a TIFF of the same photograph.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -41,11 +41,11 @@ for suffix in ("JPEG", "PNG", "TIFF"):
     }
     for name, flag in FLAGS.items():
         shapes[name] = cv2.imdecode(np.frombuffer(data, np.uint8), flag).shape[:2]
-    print(f"  {suffix}: getexif says {number}; {shapes}")
+    print(f"  {suffix}: getexif returns {number}; {shapes}")
     is_upright[suffix] = [shape == UPRIGHT for shape in shapes.values()]
     assert number == 6
 as_expected = [False, True, True, False, False]
-assert is_upright == {"JPEG": as_expected, "PNG": as_expected, "TIFF": [True] * 5}, "otherwise than told above"
+assert is_upright == {"JPEG": as_expected, "PNG": as_expected, "TIFF": [True] * 5}, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"

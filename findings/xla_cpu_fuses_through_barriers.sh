@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# One expects: jax.lax.optimization_barrier keeps XLA from moving work across it, so what comes before is computed once.
-# What happens: on a CPU (jaxlib 0.10.1) the barriers are removed before instructions are fused. A cheap chain of
-# elementwise operations before a barrier is made anew in each of the nine sums behind it, as without the barrier.
-# A loop (jax.lax.map) is not fused into: there the chain is computed once.
-# Why it matters here: the gradient by a depthwise kernel is k * k sums of products; with the layers before it made
-# anew in each it took four fifths of a training step, until they were put in a loop.
+# Expected: jax.lax.optimization_barrier keeps XLA from moving work across it, so what precedes it is computed once.
+# Actual: on a CPU (jaxlib 0.10.1) the barriers are removed before instructions are fused. A cheap chain of elementwise
+# operations before a barrier is recomputed in each of the nine sums behind it, as it is without the barrier. XLA does
+# not fuse into a loop (jax.lax.map): there, the chain is computed once.
+# Why it matters: the gradient with respect to a depthwise kernel is k * k sums of products. The layers before it were
+# recomputed in each sum, which took four fifths of a training step until ioub_jax moved the sums into a loop.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -19,7 +19,7 @@ SHIFTS = 9
 
 
 def chain(x):
-    """Cheap, and recognized in a program by its clamp."""
+    """A cheap chain of operations, recognizable in a program by its clamp."""
     return jnp.clip(1.5 * x + 0.25, 0.0, 6.0)
 
 
@@ -55,7 +55,7 @@ for function in (plain, with_barrier, in_loop):
         f"the chain is computed in {clamps[function.__name__]} places of the compiled one"
     )
 expected = {"plain": SHIFTS, "with_barrier": SHIFTS, "in_loop": 1}
-assert clamps == expected, f"it behaves otherwise than told above: {clamps}"
+assert clamps == expected, f"the behavior has changed: {clamps}"
 PYTHON
 
 python3 -m venv "$folder/env"

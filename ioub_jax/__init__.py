@@ -53,7 +53,7 @@ __all__ = [
 ]
 __version__ = "0.2.0"
 
-# What is no module of this package -> the module that has it.
+# Name that is not a module of this package -> the module that defines it.
 _HOMES = {"build": "building", "load": "inference", "load_run": "trained", "train": "building"}
 
 

@@ -1,7 +1,7 @@
-"""Anchor grids of RetinaNet and SSD, in plain numpy, made once for every image shape.
+"""Anchor grids of RetinaNet and SSD, in plain numpy, computed once for every image shape.
 
-Anchors are `[..., 4]` xyxy in absolute pixels of the network's input image, right and bottom edge
-exclusive. They may reach over the edge of the image.
+Anchors are `[..., 4]` xyxy in absolute pixels of the network's input image, with exclusive right
+and bottom edges. They may extend beyond the image.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ class AnchorLevel(NamedTuple):
 
     Attributes:
       cell: `[A, 4]` float64, the anchors of the top left cell.
-      rows: cells along y.
-      columns: cells along x.
-      stride_y: pixels from one row to the next.
-      stride_x: pixels from one column to the next.
+      rows: the number of cells along y.
+      columns: the number of cells along x.
+      stride_y: the pixels from one row to the next.
+      stride_x: the pixels from one column to the next.
     """
 
     cell: np.ndarray
@@ -48,10 +48,10 @@ class AnchorLayout(Protocol):
 
     @property
     def is_symmetric(self) -> bool:
-        """True if a ratio stands for both a lying and a standing anchor."""
+        """True if a ratio stands for both a wide and a tall anchor."""
 
     def scaled(self, factor: float) -> Self:
-        """The same shapes with other sizes, to two or three digits."""
+        """The same shapes with other sizes, rounded to two or three digits."""
 
     def with_ratios(self, ratios: Sequence[float], *, alone: bool = False) -> Self:
         """More ratios at every location, or these `alone`."""
@@ -81,11 +81,11 @@ class RetinaNetAnchors:
 
     @property
     def is_symmetric(self) -> bool:
-        """A ratio stands for one anchor of every scale."""
+        """False: a ratio stands for one anchor of every scale."""
         return False
 
     def scaled(self, factor: float) -> Self:
-        """The same shapes with other sizes, to two digits."""
+        """The same shapes with other sizes, rounded to two digits."""
         return dataclasses.replace(self, base_scale=float(f"{self.base_scale * factor:.2g}"))
 
     def with_ratios(self, ratios: Sequence[float], *, alone: bool = False) -> Self:
@@ -98,7 +98,7 @@ class SSDAnchors:
     """The default boxes of an SSD; the attributes are the arguments of `ssd_levels`.
 
     Raises:
-      ValueError: their numbers of levels differ.
+      ValueError: the attributes have different numbers of levels.
     """
 
     sizes: tuple[float, ...]
@@ -109,7 +109,7 @@ class SSDAnchors:
     stride_from_grid: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what `ssd_levels` would."""
+        """Refuses values that `ssd_levels` would refuse."""
         _check_levels(self.sizes, self.ratios, self.strides)
 
     def __call__(self, image_shape: tuple[int, int], /) -> tuple[AnchorLevel, ...]:
@@ -123,11 +123,11 @@ class SSDAnchors:
 
     @property
     def is_symmetric(self) -> bool:
-        """A ratio stands for a lying and for a standing box."""
+        """True: a ratio stands for a wide and a tall box."""
         return True
 
     def scaled(self, factor: float) -> Self:
-        """The same shapes with other sizes, to three digits."""
+        """The same shapes with other sizes, rounded to three digits."""
         sizes = tuple(float(f"{size * factor:.3g}") for size in self.sizes)
         return dataclasses.replace(self, sizes=sizes)
 
@@ -159,9 +159,9 @@ def retinanet_levels(
     width; the scales are `base_scale * 2^(i / scales_per_octave)`. A level has
     `ceil(height / stride) x ceil(width / stride)` cells, as in a network of padded convolutions.
 
-    The defaults are the anchors of the paper's authors (mmdetection 0.6): there a box ends at its
-    last pixel and is centred on `(stride - 1) / 2`, which is `stride / 2` where the right edge is
-    exclusive. Others differ:
+    The defaults are the anchors of the paper's authors (mmdetection 0.6). There, a box ends at its
+    last pixel and is centred on `(stride - 1) / 2`, which is `stride / 2` for an exclusive right
+    edge. Other implementations differ:
 
     - detectron2 and mmdetection 2 and 3: `center_offset=0.0, rounded=False`.
     - torchvision: `center_offset=0.0, whole_sizes=True, stride_from_grid=True`.
@@ -172,16 +172,17 @@ def retinanet_levels(
       base_scale: size of the smallest square anchor of a level, in strides.
       scales_per_octave: number of anchor sizes between one level and the next.
       ratios: heights divided by widths.
-      center_offset: position of the centre of a cell's anchors, in strides from the cell's top
-        left.
-      rounded: whether the corners of the anchors of cell (0, 0) are rounded to whole pixels, halves
-        to even.
-      whole_sizes: whether sizes are cut to whole pixels before the ratio is applied: 40 for 40.3.
-      stride_from_grid: whether cells are `image size // grid size` pixels apart, which is less than
-        the stride wherever the grid reaches over the edge of the image: on P6 of 800 pixels 61.
+      center_offset: position of the centre of a cell's anchors, in strides from the cell's top left
+        corner.
+      rounded: whether the corners of the anchors of cell (0, 0) are rounded to whole pixels, with
+        halves rounded to even.
+      whole_sizes: whether sizes are truncated to whole pixels before the ratio is applied, as in 40
+        for 40.3.
+      stride_from_grid: whether cells are `image size // grid size` pixels apart. This is less than
+        the stride if the grid extends beyond the image: 61 on P6 of 800 pixels.
 
     Returns:
-      One `AnchorLevel` a level; the anchors of a cell are ordered by ratio, scale.
+      One `AnchorLevel` for each level; the anchors of a cell are ordered by ratio, scale.
     """
     scales = base_scale * 2.0 ** (np.arange(scales_per_octave) / scales_per_octave)
     roots = np.sqrt(np.asarray(ratios, np.float64))[:, None]
@@ -212,30 +213,30 @@ def ssd_levels(
     """Default boxes of a cell of every level (SSD, arXiv 1512.02325, section 2.2).
 
     Level k has a square of side `sizes[k]`, one of side `sqrt(sizes[k] * sizes[k + 1])` and, for
-    each of its ratios r, a box of `sizes[k] * sqrt(r)` by `sizes[k] / sqrt(r)`, lying and standing.
+    each of its ratios r, a box of `sizes[k] * sqrt(r)` by `sizes[k] / sqrt(r)`, both wide and tall.
     They are centred on their cell. A level has `ceil(height / stride) x ceil(width / stride)`
     cells.
 
-    The defaults are the boxes of the paper's own code (Caffe). Others differ:
+    The defaults are the boxes of the paper's own code (Caffe). Other implementations differ:
 
     - the authors of arXiv 1908.05641 (mmdetection 0.6): `rounded=True`.
     - torchvision: `clip_sizes=True`, and in its SSDLite `stride_from_grid=True`.
 
     Args:
       image_shape: (height, width) of the network's input, in pixels.
-      sizes: in pixels, one more than levels.
-      ratios: of each level, the longer side divided by the shorter.
+      sizes: the sizes in pixels, one more than there are levels.
+      ratios: for each level, the longer sides divided by the shorter sides.
       strides: pixels per cell of every level, finest first.
-      rounded: whether sizes are cut to whole pixels, and then the first and the last pixel of each
-        box of cell (0, 0) are rounded to whole ones, halves to even.
+      rounded: whether sizes are truncated to whole pixels, and then the first and the last pixel of
+        each box of cell (0, 0) are rounded to whole pixels, with halves rounded to even.
       clip_sizes: whether no box is wider or higher than the image.
-      stride_from_grid: whether cells are `image size / grid size` pixels apart, which is less than
-        the stride wherever the grid reaches over the edge of the image: 106.7 where 320 pixels have
-        three cells of 128.
+      stride_from_grid: whether cells are `image size / grid size` pixels apart. This is less than
+        the stride if the grid extends beyond the image: 106.7 if 320 pixels have three cells of
+        128.
 
     Returns:
-      One `AnchorLevel` a level; the anchors of a cell are ordered small square, large square, and
-      for each ratio lying, standing.
+      One `AnchorLevel` for each level; the anchors of a cell are ordered small square, large square
+      and, for each ratio, wide, tall.
 
     Raises:
       ValueError: `sizes`, `ratios` and `strides` have different numbers of levels.
@@ -277,10 +278,10 @@ def retinanet_anchors(image_shape: tuple[int, int], **options: Any) -> tuple[np.
 
     Args:
       image_shape: (height, width) of the network's input, in pixels.
-      **options: those of `retinanet_levels`.
+      **options: the options of `retinanet_levels`.
 
     Returns:
-      One float32 array `[N_l, 4]` a level, ordered by row, column, ratio, scale.
+      One float32 array `[N_l, 4]` for each level, ordered by row, column, ratio, scale.
     """
     return place(retinanet_levels(image_shape, **options))
 
@@ -290,10 +291,10 @@ def ssd_anchors(image_shape: tuple[int, int], **options: Any) -> tuple[np.ndarra
 
     Args:
       image_shape: (height, width) of the network's input, in pixels.
-      **options: those of `ssd_levels`.
+      **options: the options of `ssd_levels`.
 
     Returns:
-      One float32 array `[N_l, 4]` a level, ordered by row, column and as in `ssd_levels`.
+      One float32 array `[N_l, 4]` for each level, ordered by row, column and as in `ssd_levels`.
     """
     return place(ssd_levels(image_shape, **options))
 
@@ -305,29 +306,29 @@ def place(levels: Sequence[AnchorLevel]) -> tuple[np.ndarray, ...]:
       levels: from `retinanet_levels` or `ssd_levels`.
 
     Returns:
-      One float32 array `[rows * columns * A, 4]` a level, ordered by row, column, anchor.
+      One float32 array `[rows * columns * A, 4]` for each level, ordered by row, column, anchor.
     """
     return tuple(_repeat_on_grid(level) for level in levels)
 
 
 def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndarray:
-    """The highest IoU each box has with any anchor, without making the anchors.
+    """The highest IoU of each box with any anchor, without creating the anchors.
 
-    Among the copies of one base anchor, the intersection is the product of an overlap along x and
-    one along y, and each falls with the distance of the centres along its axis. The copy of the
-    nearest column and row is therefore the best, and 45 comparisons a box replace the 200,000 of
-    a RetinaNet's image of 800 x 1344 pixels.
+    The intersection with a copy of an anchor is the product of an overlap along x and one along y,
+    each of which decreases with the distance of the centres along its axis. The copy in the nearest
+    column and row is therefore the best one, and 45 comparisons per box replace the 200,000 of a
+    RetinaNet for an image of 800 x 1344 pixels.
 
     Args:
       boxes: `[m, 4]`, xyxy in pixels of the network's input.
       levels: from `retinanet_levels` or `ssd_levels`.
 
     Returns:
-      float32 `[m]`, 0 for a box without area.
+      float32 `[m]`; 0 for a box without area.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     best = np.zeros(len(boxes), np.float32)
-    # A few thousand boxes at a time stay in the processor's cache.
+    # A few thousand boxes at a time fit into the processor's cache.
     for start in range(0, len(boxes), _CHUNK):
         chunk = boxes[start : start + _CHUNK].astype(np.float64)
         ious = best[start : start + _CHUNK]  # a view
@@ -338,7 +339,7 @@ def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndar
 
 
 def _best_copy_iou(boxes: np.ndarray, anchor: np.ndarray, level: AnchorLevel) -> np.ndarray:
-    """Highest IoU of each box with the copies of an anchor in the cells of its level: `[m]`."""
+    """Returns the highest IoU of each box with the copies of an anchor in its level, `[m]`."""
     intersection: np.ndarray | float = 1.0
     grid = ((level.stride_x, level.columns), (level.stride_y, level.rows))
     for axis, (stride, count) in enumerate(grid):
@@ -353,12 +354,12 @@ def _best_copy_iou(boxes: np.ndarray, anchor: np.ndarray, level: AnchorLevel) ->
 
 
 def _grid(image_shape: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Rows and columns of a level, a cut cell included."""
+    """Returns the rows and columns of a level, including cells that extend beyond the image."""
     return -(-image_shape[0] // stride), -(-image_shape[1] // stride)
 
 
 def _repeat_on_grid(level: AnchorLevel) -> np.ndarray:
-    """Moves the anchors of a cell to every cell: `[rows * columns * A, 4]` float32."""
+    """Copies the anchors of a cell to every cell: `[rows * columns * A, 4]` float32."""
     y, x = np.meshgrid(
         np.arange(level.rows) * level.stride_y,
         np.arange(level.columns) * level.stride_x,

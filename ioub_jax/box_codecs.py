@@ -1,4 +1,4 @@
-"""Codecs between boxes and four numbers of a head: deltas from an anchor, or distances to sides."""
+"""Codecs between boxes and four outputs of a head: deltas from an anchor, or distances to sides."""
 
 import dataclasses
 from typing import Protocol
@@ -11,18 +11,18 @@ from ioub_jax import boxes as box_ops
 
 
 class BoxCodec(Protocol):
-    """Codec between boxes and the numbers of a head, for anchors of the same leading dimensions."""
+    """Codec between boxes and the outputs of a head, for anchors of the same leading dimensions."""
 
     def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
-        """Encodes boxes `[..., 4]`, xyxy in pixels, as the numbers `[..., 4]` of a head."""
+        """Encodes boxes `[..., 4]`, xyxy in pixels, as the outputs `[..., 4]` of a head."""
 
     def decode(self, values: ArrayLike, anchors: ArrayLike) -> jax.Array:
-        """Decodes such numbers to boxes `[..., 4]`, not clipped to any image."""
+        """Decodes the outputs of a head to boxes `[..., 4]`, not clipped to any image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DeltaCodec:
-    """Deltas (dx, dy, dw, dh) from anchors, as `boxes.encode` and `boxes.decode`.
+    """Deltas (dx, dy, dw, dh) from anchors, as in `boxes.encode` and `boxes.decode`.
 
     Attributes:
       weights: factors of dx, dy, dw, dh.
@@ -46,16 +46,16 @@ DELTAS = DeltaCodec()
 class DistanceCodec:
     """Distances (left, top, right, bottom) from the centre of an anchor (FCOS, arXiv 1904.01355).
 
-    They are in strides: the sides of the anchor divided by `scale`.
+    The unit of the distances is the stride: the side of the anchor divided by `scale`.
 
     Attributes:
-      scale: side of an anchor in strides.
+      scale: the side of an anchor in strides.
     """
 
     scale: float = 1.0
 
     def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
-        """The distances `[..., 4]`; below 0 where the centre of the anchor is outside the box."""
+        """The distances `[..., 4]`; negative if the centre of the anchor is outside the box."""
         boxes, anchors = box_ops.align(boxes, anchors)
         points, strides = self._points_and_strides(anchors)
         return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1) / strides
@@ -68,7 +68,7 @@ class DistanceCodec:
         return jnp.concatenate([points - low, points + high], axis=-1)
 
     def _points_and_strides(self, anchors: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Centres `[..., 2]`, and the length of one stride along each side `[..., 4]`, pixels."""
+        """Returns the centres `[..., 2]` and the strides along each axis `[..., 4]`, in pixels."""
         low, high = anchors[..., :2], anchors[..., 2:]
         strides = (high - low) / self.scale
         return (low + high) * 0.5, jnp.concatenate([strides, strides], axis=-1)
@@ -77,8 +77,8 @@ class DistanceCodec:
 def centreness(boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
     """Centreness of an anchor's centre in a box, 0..1 (FCOS, arXiv 1904.01355, equation 3).
 
-    `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` of its distances to the edges; 0 where it
-    is outside of the box, or the box has no area.
+    It is `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` for the distances to the edges, and
+    0 if the centre is outside the box or the box has no area.
 
     Args:
       boxes: `[..., 4]` xyxy, pixels.

@@ -1,7 +1,7 @@
 """Weighted box fusion (Solovyev et al., arXiv 1910.13302), exact, under jit, in fixed shapes.
 
-NMS keeps the best of the boxes on one object and drops the others; fusion takes their mean,
-weighted by their scores. It was made for the detections of several models, or of one model in
+NMS keeps the best of the boxes on an object and drops the others; fusion computes their mean,
+weighted by their scores. It was designed for the detections of several models, or of one model in
 several views of an image.
 """
 
@@ -15,20 +15,20 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax.ranking import highest
 
-#: How the score of a fused box comes from those of its boxes: see `weighted_box_fusion`.
+#: The rules for the score of a fused box; see `weighted_box_fusion`.
 CONFIDENCES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
 
 
 class _Clusters(NamedTuple):
-    """State of a fusion: how many boxes are done, and P clusters, of which the first are used.
+    """State of a fusion: the number of processed boxes, and P clusters, the first ones used.
 
     Attributes:
-      done: number of boxes that have a cluster.
-      used: number of clusters.
-      weighted: `[P, 4]` sums of boxes times scores.
-      scores: `[P]` sums of scores.
-      labels: `[P]`.
-      of_box: `[P]`, the cluster of each box that is done.
+      done: the number of boxes that have a cluster.
+      used: the number of clusters.
+      weighted: `[P, 4]`, the sums of boxes times scores.
+      scores: `[P]`, the sums of scores.
+      labels: `[P]`, the labels of the clusters.
+      of_box: `[P]`, the cluster of each processed box.
     """
 
     done: jax.Array
@@ -58,28 +58,30 @@ def weighted_box_fusion(
     cluster is the mean of its boxes, weighted by their scores. Its score is, for its n boxes with
     scores c and model weights w, and T models with weights W,
 
-    - 'avg': mean(c) min(T, n) / sum(W), the paper's,
+    - 'avg': mean(c) min(T, n) / sum(W), as in the paper,
     - 'max': max(c) / max(W),
-    - 'box_and_model_avg': sum(c) / sum(w), times the weights of the models that have boxes in it
-      over sum(W),
-    - 'absent_model_aware_avg': sum(c) / (sum(w) + the weights of the models without boxes in it).
+    - 'box_and_model_avg': sum(c) / sum(w), times the sum of the weights of the models with boxes in
+      the cluster, divided by sum(W),
+    - 'absent_model_aware_avg': sum(c) / (sum(w) + the sum of the weights of the models without
+      boxes in the cluster).
 
-    It equals `weighted_boxes_fusion` of the package ensemble-boxes. No gradient flows through it.
+    The result equals that of `weighted_boxes_fusion` in the package ensemble-boxes. No gradient
+    flows through it.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
       scores: `[P]` above 0.
       labels: `[P]` int.
-      valid: `[P]` bool; the other boxes, and those that are not finite, take no part.
+      valid: `[P]` bool; other boxes, and boxes that are not finite, are ignored.
       max_detections: K.
-      iou_threshold: see above.
+      iou_threshold: the IoU above which a box joins a cluster.
       confidence: one of `CONFIDENCES`.
-      models: `[P]` int, the model that has found each box; None for a single model.
-      weights: of the models; scores are multiplied by them.
+      models: `[P]` int, the model that found each box; None for a single model.
+      weights: the weights of the models, by which the scores are multiplied.
 
     Returns:
       `[K, 4]` fused boxes by descending score, `[K]` scores, `[K]` int32 labels and `[K]` bool,
-      False (with 0 in the others) where there was no cluster left.
+      which is False (and the others 0) if there are fewer than K clusters.
 
     Raises:
       ValueError: there is no such confidence.
@@ -112,7 +114,7 @@ def weighted_box_fusion(
 def _clustered(
     boxes: jax.Array, scores: jax.Array, labels: jax.Array, iou_threshold: float
 ) -> _Clusters:
-    """The clusters of boxes, taken by descending score; boxes with a score of 0 have none."""
+    """Returns the clusters of boxes in descending order of scores; a score of 0 has no cluster."""
     slots = jnp.arange(len(scores), dtype=jnp.int32)
     there = jnp.sum(scores > 0.0, dtype=jnp.int32)
 
@@ -134,7 +136,7 @@ def _clustered(
             of_box=jnp.where(slots == state.done, slot, state.of_box),
         )
 
-    # `shard_map` asks that what a loop begins with differs between devices as its results do.
+    # `shard_map` requires that the initial values of a loop vary between devices like its results.
     zeros, none = jnp.zeros_like(scores), jnp.zeros_like(labels)
     zero = jnp.where(there < 0, there, 0)
     start = _Clusters(zero, zero, jnp.zeros_like(boxes), zeros, none, none)
@@ -144,7 +146,7 @@ def _clustered(
 def _confidences(
     clusters: _Clusters, scores: jax.Array, models: jax.Array, weights: jax.Array, confidence: str
 ) -> jax.Array:
-    """The score of each cluster `[P]`, 0 for those that are not used."""
+    """Returns the score of each cluster `[P]`; 0 for unused clusters."""
     count = jnp.zeros_like(scores)
     there = scores > 0.0
     boxes = count.at[clusters.of_box].add(there.astype(scores.dtype))

@@ -1,13 +1,13 @@
 """Box arithmetic: areas, the IoU family, the anchor codec and clipping.
 
-Boxes are `[..., 4]` arrays `(xmin, ymin, xmax, ymax)` in absolute pixels, right and bottom edge
-exclusive, so a width is `xmax - xmin` with no `+ 1`. Aligned functions broadcast their arguments
+Boxes are `[..., 4]` arrays `(xmin, ymin, xmax, ymax)` in absolute pixels, with exclusive right and
+bottom edges, so a width is `xmax - xmin` with no `+ 1`. Aligned functions broadcast their arguments
 against each other. Everything is computed in float32, or in float64 when an input is float64;
 bfloat16 and integer inputs are converted first.
 
 A box with no area (`xmax <= xmin` or `ymax <= ymin`) has area 0 and IoU 0 with every box, and all
 gradients stay finite, for coordinates within 1e8 pixels (float32 cannot represent the squares of
-larger ones). An area below 1e-12 square pixels counts as none.
+larger ones). An area below 1e-12 square pixels counts as 0.
 """
 
 import functools
@@ -19,14 +19,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-# The gradient of a division squares its denominator: float32 holds the square of 1e-12.
+# The gradient of a division squares its denominator: float32 can represent the square of 1e-12.
 _SMALLEST_DENOMINATOR = 1e-12
-# The least side, in pixels, whose logarithm `encode` takes.
+# The shortest side, in pixels, whose logarithm `encode` takes.
 _SMALLEST_SIDE = 1e-6
 
 
 def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
-    """Converts arrays to the one dtype that boxes and losses are computed in.
+    """Converts arrays to the common dtype in which boxes and losses are computed.
 
     Args:
       *arrays: arrays of any shape and any real dtype.
@@ -41,19 +41,19 @@ def at_least_float32(*arrays: ArrayLike) -> list[jax.Array]:
 
 
 def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
-    """Converts labels, or positions of boxes, to the one dtype that they are compared in.
+    """Converts labels, or positions of boxes, to the dtype in which they are compared.
 
-    In their own dtype, perhaps of 8 bits, class 255 could equal -1.
+    In another dtype, such as one of 8 bits, class 255 could equal -1.
 
     Args:
       labels: an array of any shape and any integer dtype.
-      name: name of the argument in errors.
+      name: the name of the argument in errors.
 
     Returns:
       The array, int32.
 
     Raises:
-      TypeError: they are not integers.
+      TypeError: the labels are not integers.
     """
     converted = jnp.asarray(labels)
     if converted.size and not jnp.issubdtype(converted.dtype, jnp.integer):
@@ -65,13 +65,13 @@ def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
 
 
 def align(*boxes: ArrayLike) -> list[jax.Array]:
-    """Gives arrays one dtype and one shape, so that no operation promotes ranks by itself.
+    """Converts arrays to a common dtype and shape, so that no operation promotes ranks implicitly.
 
     Args:
       *boxes: arrays whose shapes broadcast against each other.
 
     Returns:
-      The arrays, all of one shape, float64 if one of them is float64, else float32.
+      The arrays in a common shape, float64 if one of them is float64, else float32.
     """
     converted = at_least_float32(*boxes)
     shape = jnp.broadcast_shapes(*(array.shape for array in converted))
@@ -79,14 +79,14 @@ def align(*boxes: ArrayLike) -> list[jax.Array]:
 
 
 def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Gives boxes the shapes in which every box meets every other box.
+    """Reshapes boxes so that every box is paired with every box of the other array.
 
     Args:
       first: `[..., N, 4]`.
       second: `[..., M, 4]`; missing leading dimensions are added.
 
     Returns:
-      `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, of equal rank and one dtype.
+      `first` as `[..., N, 1, 4]` and `second` as `[..., 1, M, 4]`, with equal rank and dtype.
     """
     first, second = at_least_float32(first, second)
     rank = max(first.ndim, second.ndim)
@@ -96,7 +96,7 @@ def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array
 
 
 def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
-    """Divides; 0 with gradient 0 where the (non-negative) denominator is practically 0.
+    """Quotient, or 0 with gradient 0 where the (non-negative) denominator is practically 0.
 
     Args:
       numerator: `[...]`.
@@ -131,7 +131,7 @@ def edges(boxes: jax.Array) -> Edges:
 
 
 def _sides(of: Edges) -> tuple[jax.Array, jax.Array]:
-    """Widths and heights, at least 0."""
+    """Returns the widths and heights, at least 0."""
     return jnp.maximum(of.right - of.left, 0.0), jnp.maximum(of.bottom - of.top, 0.0)
 
 
@@ -141,7 +141,7 @@ def _area(of: Edges) -> jax.Array:
 
 
 def _intersection(first: Edges, second: Edges) -> jax.Array:
-    """Intersection area of boxes of equal rank; a side is 0 where they do not overlap."""
+    """Returns the intersection area of boxes of equal rank; 0 if they do not overlap."""
     widths = jnp.minimum(first.right, second.right) - jnp.maximum(first.left, second.left)
     heights = jnp.minimum(first.bottom, second.bottom) - jnp.maximum(first.top, second.top)
     return jnp.maximum(widths, 0.0) * jnp.maximum(heights, 0.0)
@@ -153,7 +153,7 @@ def _intersection_and_union(first: Edges, second: Edges) -> tuple[jax.Array, jax
 
 
 def _pairs_of_edges(boxes: ArrayLike, other_boxes: ArrayLike) -> tuple[Edges, Edges]:
-    """Edges of boxes and of their partners, of one shape and dtype."""
+    """Returns the edges of boxes and of their partners, of one shape and dtype."""
     first, second = align(boxes, other_boxes)
     return edges(first), edges(second)
 
@@ -186,7 +186,7 @@ def aligned_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
-    """IoU of every box with every other box.
+    """IoU of every box with every box of the other array.
 
     Args:
       boxes: `[..., N, 4]` xyxy, pixels.
@@ -201,7 +201,7 @@ def pairwise_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def pairwise_intersection(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
-    """The area that every box shares with every other box.
+    """The area that every box shares with every box of the other array.
 
     Args:
       boxes: `[..., N, 4]` xyxy, pixels.
@@ -326,7 +326,7 @@ def complete_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def _hull(first: Edges, second: Edges) -> Edges:
-    """The smallest box around each pair, also where corners of one are exchanged."""
+    """Returns the smallest box around each pair, even if corners of a box are swapped."""
     x = (first.left, first.right, second.left, second.right)
     y = (first.top, first.bottom, second.top, second.bottom)
     low = (functools.reduce(jnp.minimum, x), functools.reduce(jnp.minimum, y))
@@ -335,14 +335,14 @@ def _hull(first: Edges, second: Edges) -> Edges:
 
 
 def _aspect_angle(of: Edges) -> jax.Array:
-    """atan(width / height); 0 for a point, where the angle and its gradient are undefined."""
+    """Returns atan(width / height), or 0 for a point, whose angle and gradient are undefined."""
     widths, heights = _sides(of)
     has_extent = jnp.square(widths) + jnp.square(heights) > _SMALLEST_DENOMINATOR
     return jnp.arctan2(jnp.where(has_extent, widths, 0.0), jnp.where(has_extent, heights, 1.0))
 
 
 def _centres_and_sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`[..., 2]` centres (x, y) and `[..., 2]` sides (width, height), unclipped."""
+    """Returns centres (x, y) `[..., 2]` and sides (width, height) `[..., 2]`, unclipped."""
     low, high = jnp.split(boxes, 2, axis=-1)
     return (low + high) * 0.5, high - low
 
@@ -355,7 +355,8 @@ def encode(
 ) -> jax.Array:
     """Box deltas of R-CNN (arXiv 1311.2524, appendix C): the regression targets of a box head.
 
-    `dx = (cx - cx_a) / w_a`, `dy` alike, `dw = log(w / w_a)`, `dh` alike, times the weights.
+    They are `dx = (cx - cx_a) / w_a` and `dw = log(w / w_a)`, with `dy` and `dh` likewise for y and
+    h, times the weights.
 
     Args:
       boxes: `[..., 4]` xyxy, pixels. A side below 1e-6 pixels is taken as 1e-6.
@@ -387,9 +388,9 @@ def decode(
     Args:
       deltas: `[..., 4]` (dx, dy, dw, dh).
       anchors: `[..., 4]` xyxy, pixels.
-      weights: the factors that `encode` was given.
-      max_log_ratio: dw and dh are clipped to +- this, so that exp cannot overflow; their gradient
-        is 0 beyond it.
+      weights: the factors that were passed to `encode`.
+      max_log_ratio: the bound of |dw| and |dh|, to which they are clipped so that exp cannot
+        overflow. Their gradient is 0 beyond it.
 
     Returns:
       `[..., 4]` xyxy, pixels, not clipped to any image.

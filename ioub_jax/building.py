@@ -60,25 +60,25 @@ def build(
     voc_pixels: str | None = None,
     class_weights: Mapping[str, float] | None = None,
 ) -> Experiment:
-    """Builds a training run with all of its parts: the given ones, and the rest as configured.
+    """Builds a training run with all of its parts: the given ones, and the others as configured.
 
     Nothing is written and nothing is trained. Probable mistakes are logged as warnings.
 
     Args:
-      config: a configuration, or the name of one as `configs.load` takes it.
+      config: a configuration, or the name of one for `configs.load`.
       source: the training data.
-      validation: the validation data; goes with `source`.
-      network: a network for the configured detector: the same anchors, classes and losses.
+      validation: the validation data; required if `source` is given.
+      network: a network for the configured detector, whose anchors, classes and losses are kept.
       detector: a whole detector, with its losses, for the classes of the data.
       optimizer: an optax transformation, with its learning rate. Of the keys of `optimizer` and
         `schedule`, only `ema_decay` and `images` are then used. Frozen parameters never change.
       metrics: metrics of the evaluations; the headline of the first one picks the best checkpoint.
-      categories: the id and name of each label, of a run that has begun; None: those of the
-        training data.
-      voc_pixels: pixel convention of VOC's XMLs, of a run that has begun; None: as configured, or
-        else as the training data suggests.
-      class_weights: name -> weight in the loss of each class, of a run that has begun with such
-        weights; None: as configured.
+      categories: the id and name of each label of a run that has begun; None: those of the training
+        data.
+      voc_pixels: the pixel convention of VOC's XMLs in a run that has begun; None: as configured,
+        or else inferred from the training data.
+      class_weights: name -> weight of each class in the loss of a run that has begun; None: as
+        configured.
 
     Raises:
       ConfigError: the configuration cannot be run, or not on this machine, or the parts do not fit
@@ -106,7 +106,7 @@ def build(
     lengths = training_parts.length_lines(config, epoch)
     options = training_parts.options_of(config, epoch)
     weights = None
-    if detector is None:  # which has losses of its own
+    if detector is None:  # a given detector has its own losses
         weights = class_weight_parts.class_weights_of(config, train_data, class_weights)
     with_weights = class_weight_parts.with_class_weights(config, weights)
     count = len(train_data.classes)
@@ -154,7 +154,7 @@ def build(
 
 
 def _names(*, detector: Detector | None, **parts: Any) -> dict[str, str]:
-    """The qualified names of the given parts; a detector has the name of its network."""
+    """Returns the qualified names of the given parts; a detector is named after its network."""
     parts["detector"] = None if detector is None else detector.network
     return {
         name: given_parts.qualified_name(part) for name, part in parts.items() if part is not None
@@ -168,7 +168,7 @@ def _data(
     categories: Categories | None,
     voc_pixels: str | None,
 ) -> tuple[Source, Source, tuple[str, ...]]:
-    """Training and validation data, and a sentence on how much of the former is learned from."""
+    """Returns training and validation data, and sentences on the learned objects."""
     if (source is None) != (validation is None):
         raise ConfigError(
             "source and validation go together: give the training and the validation data, or "
@@ -193,18 +193,18 @@ def _data(
 def train(
     experiment: Experiment, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> Trained:
-    """Trains a detector, or resumes the run in the workdir where it stopped.
+    """Trains a detector, or resumes the run in the workdir from where it stopped.
 
     The logger `ioub_jax` reports progress on stderr, line by line, unless you have set a level for
-    this logger, or INFO for the root logger.
+    this logger, or the level INFO for the root logger.
 
     Args:
       experiment: all parts of the training, from `build`.
-      workdir: the run's folder: `config.json`, `classes.json`, `data.json`, `bit_depth.json` (of
-        image files), `voc_pixels.json` (of VOC's XMLs), `class_weights.json` (of a loss that has
-        some), `parts.json` (of parts that were given), `train.jsonl`, `histograms.jsonl`,
-        `evaluation.jsonl`, `tensorboard/`,
-        `checkpoints/{last,best}/` and `evaluation/` are written there.
+      workdir: the run's folder. It will contain `config.json`, `classes.json`, `data.json`,
+        `bit_depth.json` (for image files), `voc_pixels.json` (for VOC's XMLs), `class_weights.json`
+        (for a loss with class weights), `parts.json` (for given parts), `train.jsonl`,
+        `histograms.jsonl`, `evaluation.jsonl`, `tensorboard/`, `checkpoints/{last,best}/` and
+        `evaluation/`.
       profile: True to trace a few steps into `profile/`.
 
     Returns:
@@ -223,10 +223,10 @@ def train(
 
 
 def _with_labels_of(experiment: Experiment, workdir: pathlib.Path) -> Experiment:
-    """The data with the labels of a run that has begun, in whatever order its classes come."""
+    """Returns the experiment with the labels of a run that has begun, whatever the data's order."""
     categories = class_list.read(workdir)
     if categories is None or len(categories) != len(experiment.source.classes):
-        return experiment  # other classes are told where the run is opened
+        return experiment  # different classes are reported when the run is opened
     return dataclasses.replace(
         experiment,
         source=with_classes(experiment.source, categories, "The training data"),
@@ -235,9 +235,9 @@ def _with_labels_of(experiment: Experiment, workdir: pathlib.Path) -> Experiment
 
 
 def _trained(run: loop.Run) -> Trained:
-    """The trained detector of a run that has ended."""
+    """Trains a run to its end, and returns its detector."""
     run.train()
-    experiment = run.experiment  # whose data is read as in this run
+    experiment = run.experiment  # its data is read as in this run
     return Trained(
         placed=experiment.detector,
         variables=run.state.ema or run.state.variables,
@@ -260,7 +260,7 @@ def train_and_evaluate(
 def begin_run(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike[str], *, profile: bool = False
 ) -> loop.Run:
-    """The run of a configuration in a workdir, ready to resume; arguments as `train`."""
+    """The run of a configuration in a workdir, ready to begin or resume; arguments as `train`."""
     folder = files.path_of(workdir)
     check_workdir(folder, configuration.to_dict(config), {})
     experiment = build(
@@ -275,10 +275,10 @@ def begin_run(
 def check_workdir(
     workdir: pathlib.Path, settings: dict[str, Any], given: Mapping[str, str]
 ) -> None:
-    """Checks that a workdir is new, or holds a run of that configuration with those parts.
+    """Checks that a workdir is new, or holds a run with this configuration and these parts.
 
     Raises:
-      ConfigError: it has another run.
+      ConfigError: the workdir has another run.
     """
     configuration.check_workdir(workdir, settings)
     given_parts.check(workdir, given)

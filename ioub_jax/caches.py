@@ -1,11 +1,11 @@
-"""Folders of downloads and compiled programs, which can be made again."""
+"""Folders of downloads and compiled programs, which can be recreated."""
 
 import os
 import pathlib
 
 
 def cache_folder() -> pathlib.Path:
-    """The folder of all of this package's caches; it may not exist."""
+    """The folder of all caches of this package; it may not exist."""
     return folder_of("IOUB_JAX_CACHE", "~/.cache/ioub_jax")
 
 

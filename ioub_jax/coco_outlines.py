@@ -1,7 +1,7 @@
-"""Boxes of COCO annotations without one, around their masks, polygons or keypoints.
+"""Boxes for COCO annotations without one, around their masks, polygons or keypoints.
 
-Tools for segmentation and poses leave `bbox` out, or leave it empty. A mask is COCO's run-length
-encoding, compressed to a string or not.
+Tools for segmentation and poses omit `bbox` or leave it empty. A mask is in COCO's run-length
+encoding, either compressed to a string or not.
 """
 
 import itertools
@@ -13,15 +13,15 @@ import numpy as np
 
 from ioub_jax.coco_values import is_absent, is_number
 
-# Polygons are lists of lists of numbers; nothing writes deeper ones.
+# Polygons are lists of lists of numbers; no tool nests them more deeply.
 _DEEPEST = 4
 
 
 def has_no_box(bbox: object) -> bool:
-    """True if a `bbox`, None where there is none, stands for no box.
+    """True if the value of `bbox`, or None if it is missing, means that there is no box.
 
-    Null, a missing value, an empty list and four zeros stand for no box; anything else that is not
-    a box is a faulty one.
+    Null, a missing value, an empty list and four zeros mean that there is no box. Any other value
+    that is not a box is faulty.
     """
     if isinstance(bbox, list | tuple):
         return not bbox or (len(bbox) == 4 and all(is_number(side) and side == 0 for side in bbox))
@@ -32,11 +32,11 @@ def box_around(annotation: Mapping[str, Any]) -> list[float] | None:
     """The box around the outline that an annotation has instead of a box.
 
     Args:
-      annotation: with `segmentation`, polygons or a mask, or else with `keypoints`, of which only
-        labelled ones count (COCO's visibility is not 0).
+      annotation: an annotation with `segmentation`, which is polygons or a mask, or else with
+        `keypoints`, of which only labelled ones count (COCO's visibility is not 0).
 
     Returns:
-      `[x, y, width, height]` in pixels; None where there is nothing, or nothing that can be read.
+      `[x, y, width, height]` in pixels; None if there is no outline, or none that can be read.
     """
     for key, around in (("segmentation", _around_segmentation), ("keypoints", _around_keypoints)):
         corners = around(annotation.get(key))
@@ -72,7 +72,7 @@ def _around_keypoints(keypoints: object) -> _Corners | None:
 
 
 def _around_points(numbers: Sequence[Any], fewest: int) -> _Corners | None:
-    """The corners around x, y, x, y, ...; None for too few points."""
+    """Returns the corners around x, y, x, y, ...; None for too few points."""
     if len(numbers) % 2 or len(numbers) < 2 * fewest or not _are_numbers(numbers):
         return None
     x, y = numbers[::2], numbers[1::2]
@@ -80,24 +80,24 @@ def _around_points(numbers: Sequence[Any], fewest: int) -> _Corners | None:
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    """True if all of some values are finite numbers; fast where they are Python's own."""
+    """True if all values are finite numbers; fast for Python's own numbers."""
     if {int, float}.issuperset(map(type, values)):
         try:
-            return math.isfinite(sum(values))  # neither NaN nor infinity is lost in a sum
+            return math.isfinite(sum(values))  # a sum keeps NaN and infinity
         except OverflowError:  # an integer of hundreds of digits
             return False
     return all(map(is_number, values))
 
 
 def _numbers_in(values: Sequence[Any]) -> list[Any]:
-    """Items of nested lists, from left to right; fast for a list of lists."""
+    """Returns the items of nested lists, from left to right; fast for a list of lists."""
     if all(type(part) is list and list not in map(type, part) for part in values):
         return list(itertools.chain.from_iterable(values))
     return list(_flat(values))
 
 
 def _flat(values: object, depth: int = 0) -> Iterator[Any]:
-    """Items of nested lists, from left to right; lists nested too deep stay as they are."""
+    """Yields the items of nested lists, from left to right; too deeply nested lists are kept."""
     if isinstance(values, list | tuple) and depth < _DEEPEST:
         for value in values:
             yield from _flat(value, depth + 1)
@@ -106,9 +106,9 @@ def _flat(values: object, depth: int = 0) -> Iterator[Any]:
 
 
 def _around_mask(counts: object, size: object) -> _Corners | None:
-    """The corners around a mask: `size` is its height and width, `counts` its runs.
+    """Returns the corners around a mask; `size` is its height and width, `counts` its runs.
 
-    The runs go down column after column, and are of 0 and 1 alternately.
+    The runs go down one column after another and alternate between 0 and 1.
     """
     runs = _runs(counts)
     if runs is None or not (isinstance(size, list | tuple) and len(size) == 2):
@@ -120,20 +120,20 @@ def _around_mask(counts: object, size: object) -> _Corners | None:
         return None
     ends = np.cumsum(np.array(runs, np.int64))
     ends = ends[: len(ends) // 2 * 2]
-    first, last = ends[::2], ends[1::2] - 1  # pixels of each run of 1
+    first, last = ends[::2], ends[1::2] - 1  # first and last pixel of each run of 1
     is_run = last >= first
     if not is_run.any():
         return None
     first, last = first[is_run], last[is_run]
     left, right = int(first[0]) // height, int(last[-1]) // height + 1
-    if np.any(first // height != last // height):  # from the last row on to the first one
+    if np.any(first // height != last // height):  # a run continues in the next column
         return float(left), 0.0, float(right), float(height)
     top, bottom = int((first % height).min()), int((last % height).max()) + 1
     return float(left), float(top), float(right), float(bottom)
 
 
 def _runs(counts: object) -> list[int] | None:
-    """The lengths of the runs; None where they are neither integers nor COCO's string of them."""
+    """Returns the lengths of the runs; None if they are neither integers nor COCO's string."""
     if isinstance(counts, bytes):
         counts = counts.decode("ascii", errors="replace")
     if isinstance(counts, str):
@@ -146,10 +146,11 @@ def _runs(counts: object) -> list[int] | None:
 
 
 def _decompressed(text: str) -> list[int] | None:
-    """The runs in COCO's string: groups of five bits, each a run minus the one two before it.
+    """Returns the runs in COCO's string, where each number is a run minus the one two before it.
 
-    A character is '0' plus a value of six bits; the highest bit says that more characters follow,
-    and in the last character of a number the next bit is its sign.
+    A character is '0' plus a value of six bits. Its highest bit says that more characters of the
+    number follow, and the others are five bits of the number. In the last character, the highest of
+    these five bits is the sign.
     """
     runs: list[int] = []
     number, shift = 0, 0

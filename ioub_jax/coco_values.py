@@ -1,8 +1,8 @@
-"""Meaning of single values in a COCO file: the rules for everyone who reads such files.
+"""Meaning of single values in a COCO file: the common rules for all readers of such files.
 
 Tools write ids as strings, flags as booleans, and null or nothing for unknown values. A value with
 only one possible meaning is accepted; any other raises a `ValueError`, to which the reader adds the
-place.
+location in the file.
 """
 
 import math
@@ -19,7 +19,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,20}(\.0*)?", re.ASCII)
 _UNFIT = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True}
 _FLAG = "is neither 0 nor 1"
-# No area, in square pixels, and no side, in pixels, is larger.
+# Upper bounds for an area, in square pixels, and a side, in pixels.
 _LARGEST_AREA, _LARGEST_SIDE = 1e15, 2**31
 
 
@@ -27,11 +27,11 @@ def id_of(value: object) -> int | str | None:
     """Id of an image, a category or an annotation, read from a file's value.
 
     Args:
-      value: as it is written.
+      value: the value in the file.
 
     Returns:
       An integer of 64 bits for an integer, a float such as 1.0 and a string such as '1'; any other
-      string itself, without spaces around it, as a name; None for anything that is not an id.
+      string without surrounding spaces, as a name; None for anything that is not an id.
     """
     if isinstance(value, str):
         name = value.strip()
@@ -44,16 +44,16 @@ def id_of(value: object) -> int | str | None:
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """True if a value is a string with letters in it that can be written and shown.
+    """True if a value is a non-empty string that can be written and shown.
 
-    Control characters and those that turn the direction of writing could change what a terminal or
-    a table shows; half a character of UTF-16 cannot be written at all.
+    Control characters and those that change the writing direction could alter what a terminal or a
+    table shows; a lone surrogate of UTF-16 cannot be written at all.
     """
     return isinstance(value, str) and bool(value.strip()) and not _UNFIT.search(value)
 
 
 def are_texts(values: Sequence[str]) -> bool:
-    """True if all of some strings are such texts; hundreds of times faster than one by one."""
+    """True if all strings satisfy `is_text`; hundreds of times faster than one call for each."""
     return all(map(str.strip, values)) and not _UNFIT.search("".join(values))
 
 
@@ -70,13 +70,13 @@ def flag_of(value: object) -> bool:
     """Flag that a value of `iscrowd`, `difficult` or `ignored` stands for.
 
     Args:
-      value: as it is written, None where there is none.
+      value: the value in the file; None if it is missing.
 
     Returns:
-      False for None and '', the flag for 0 and 1, as a number, a boolean or a string.
+      False for None and '', and the flag for 0 and 1 as a number, a boolean or a string.
 
     Raises:
-      ValueError: it is anything else; the message says what a flag is.
+      ValueError: the value is anything else; the message says what a flag is.
     """
     if is_absent(value):
         return False
@@ -90,9 +90,10 @@ def flag_of(value: object) -> bool:
 
 
 def is_told_to_ignore(value: object) -> bool:
-    """Whether a value of `ignore` is 1: a key that converters write and pycocotools overwrites.
+    """True if a value of `ignore` is 1, a key that converters write and pycocotools overwrites.
 
-    Nobody reads it, so nothing is a fault of it; in every other respect a flag as the others.
+    The value is read like other flags. Since metrics do not use it, a value that is not a flag is
+    not an error, and counts as False.
     """
     try:
         return flag_of(value)
@@ -104,14 +105,14 @@ def area_of(value: object) -> float | None:
     """Area in square pixels that a value of `area` stands for.
 
     Args:
-      value: as it is written, None where there is none.
+      value: the value in the file; None if it is missing.
 
     Returns:
-      The number, which may be written as a string; None if it is missing or negative; the area of
-      the box is then used.
+      The number, which may be written as a string; None if it is missing or negative, in which case
+      the area of the box is used.
 
     Raises:
-      ValueError: it is anything else; the message says what an area is.
+      ValueError: the value is anything else; the message says what an area is.
     """
     if is_absent(value):
         return None
@@ -125,14 +126,14 @@ def side_of(value: object) -> int | None:
     """Side of an image in pixels that a value of `width` or `height` stands for.
 
     Args:
-      value: as it is written, None where there is none.
+      value: the value in the file; None if it is missing.
 
     Returns:
-      The integer, which may be written as a float or a string; None where there is none or it
-      is 0, which tools write for one that they do not know.
+      The integer, which may be written as a float or a string; None if it is missing or 0, which
+      tools write for an unknown size.
 
     Raises:
-      ValueError: it is anything else.
+      ValueError: the value is anything else.
     """
     side = None if is_absent(value) else _number_of(value)
     if is_absent(value) or side == 0:
@@ -143,7 +144,7 @@ def side_of(value: object) -> int | None:
 
 
 def is_absent(value: object) -> bool:
-    """True if a value stands for none: null and the empty string."""
+    """True if a value means a missing one: null or the empty string."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -173,7 +174,7 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """
     centres = (corners[:, :2] + corners[:, 2:]) / 2
     width, height = ((corners[:, 2:] - corners[:, :2]) / 2).T
-    # The cosine of 90 degrees is 6e-17 in floats, which would leave no corner where it is.
+    # In floating point, the cosine of 90 degrees is 6e-17, which would move all corners.
     cosine, sine = (
         np.abs(np.round(function(np.deg2rad(degrees)), 15)) for function in (np.cos, np.sin)
     )
@@ -182,18 +183,18 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 
 def describe_fault(key: str, value: object, fault: ValueError) -> str:
-    """The part of a sentence that names the fault of a value."""
+    """The part of a sentence that describes the fault of a value."""
     return f"has the {key} {reprlib.repr(value)}, which {fault}"
 
 
 def _number_of(value: object) -> float | None:
-    """The finite number that a value or a string stands for; None for anything else."""
+    """Returns the finite number that a value or a string stands for; None for anything else."""
     if isinstance(value, str):
         try:
             number = float(value)
         except ValueError:
             return None
-        # Python reads '1_0' and numbers of other scripts, too; nothing writes them.
+        # Python also accepts '1_0' and digits of other scripts, which no tool writes.
         return number if math.isfinite(number) and value.isascii() and "_" not in value else None
     try:
         return float(value) if is_number(value) else None

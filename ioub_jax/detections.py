@@ -1,4 +1,4 @@
-"""Detections of an image, to look at, to draw, and to write in other tools' formats."""
+"""Detections of an image, which can be inspected, drawn, and written in other tools' formats."""
 
 import dataclasses
 import io
@@ -16,7 +16,7 @@ from ioub_jax.evaluation import yolo_format
 from ioub_jax.printing import printable
 from ioub_jax.supervision_like import SupervisionLike
 
-#: Pixels of the longer side that a picture has at least, to read names, and at most.
+#: The minimum length of a picture's longer side, so that names are legible, and the maximum.
 PICTURE_SIDES = (480, 4096)
 _SHOWN = 5  # in a `repr`
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
@@ -27,14 +27,15 @@ class Detections:
     """Detections of one image, best first.
 
     Attributes:
-      boxes: float32 `[k, 4]` xyxy in pixels of the image, right and bottom edge exclusive. The
-        pixels of a file are those stored, unless the detector was trained with `data.exif='apply'`.
+      boxes: float32 `[k, 4]` xyxy in pixels of the image, with exclusive right and bottom edges.
+        For a file, these are the stored pixels, unless the detector was trained with
+        `data.exif='apply'`.
       scores: float32 `[k]` in 0..1.
       labels: int32 `[k]`, positions in the detector's `classes`.
       class_names: the name of each label.
       image_size: height and width of the image.
-      category_ids: the id in the data set of each detection's class; None: its label.
-      image: the image as it was given, which is read again for drawing; None if not known.
+      category_ids: the id of each detection's class in the data set; None: its label.
+      image: the given image, which is read again for drawing; None if unknown.
     """
 
     boxes: np.ndarray
@@ -61,7 +62,7 @@ class Detections:
         return f"Detections({len(self)} in {height}x{width}{shown})"
 
     def above(self, score: float | np.ndarray) -> "Detections":
-        """Detections of at least a score, or of their class's score in an array `[C]`."""
+        """Detections with at least a score, or with at least the score of their class in `[C]`."""
         keep = self.scores >= (score if np.ndim(score) == 0 else np.asarray(score)[self.labels])
         ids = self.category_ids
         return dataclasses.replace(
@@ -76,15 +77,16 @@ class Detections:
     def draw(self, image: Any = None) -> Image.Image:
         """Draws the image with its boxes, each with its class's name and score.
 
-        A small image is enlarged by a whole factor until names are legible, and one of more than
-        4,096 pixels a side is shrunk. Of many detections, draw those `above` a score.
+        A small image is enlarged by a whole factor so that names are legible, and one with a side
+        of more than 4,096 pixels is shrunk. If there are many detections, draw those `above` a
+        score.
 
         Args:
-          image: another image to draw on than that of the detections: a file, a Pillow image or an
+          image: an image to draw on instead of that of the detections: a file, a Pillow image or an
             array. Boxes are scaled to its size.
 
         Raises:
-          ValueError: no image is given and none is known.
+          ValueError: no image is given, and that of the detections is unknown.
           DataError: the image cannot be read.
         """
         given = self.image if image is None else GivenImage(image)
@@ -92,11 +94,12 @@ class Detections:
             raise ValueError(
                 "These detections have no image; give it, as in found.draw('image.jpg')."
             )
-        from ioub_jax.plotting import draw_on_image  # with matplotlib, which takes a second
+        from ioub_jax.plotting import draw_on_image  # imports matplotlib, which takes a second
 
         least, most = PICTURE_SIDES
         pixels, side = given.shrunk(most)
-        # What a square has left over is not in the shrunk picture.
+        # The scale is exactly 1 / side: the shrunk picture omits rows and columns that do not fill
+        # a square.
         scale = np.array([1 / side] * 2)
         if image is not None:
             scale = np.array(pixels.shape[1::-1]) / self.image_size[::-1]
@@ -112,7 +115,7 @@ class Detections:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes a file in the format that its name ends with.
+        """Writes a file in the format given by the ending of its name.
 
         .png, .jpg, .jpeg and .webp are the picture of `draw`, .json is `to_coco`, .txt `to_yolo`.
 
@@ -120,8 +123,8 @@ class Detections:
           path: the file; its folder is created if it does not exist.
 
         Raises:
-          ValueError: the name has another ending, or as `draw`.
-          DataError: as `draw`.
+          ValueError: the name has another ending, or as in `draw`.
+          DataError: as in `draw`.
         """
         path = files.path_of(path)
         suffix = path.suffix.lower()
@@ -141,14 +144,14 @@ class Detections:
             raise ValueError(f"{path} ends with {suffix!r}; give a name that ends with {known}.")
 
     def to_coco(self, image_id: int | str = 0) -> list[dict[str, Any]]:
-        """Detections as COCO results, of which pycocotools' `loadRes` takes a list.
+        """Detections as a list of COCO results, which pycocotools' `loadRes` accepts.
 
         Args:
           image_id: the id of the image.
 
         Returns:
-          for each detection `image_id`, `category_id`, `bbox` ([x, y, width, height] in pixels) and
-          `score`, plain Python values.
+          `image_id`, `category_id`, `bbox` ([x, y, width, height] in pixels) and `score` of each
+          detection, as plain Python values.
         """
         boxes = self.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
@@ -159,9 +162,9 @@ class Detections:
         ]
 
     def to_yolo(self) -> str:
-        """Text of a label file of YOLO tools: rows `class cx cy w h confidence`.
+        """Text of a label file for YOLO tools, with rows `class cx cy w h confidence`.
 
-        Classes are labels; the box is in shares of the image.
+        Classes are labels; coordinates are relative to the sides of the image.
         """
         boxes = [result["bbox"] for result in self.to_coco()]
         return yolo_format.label_text(

@@ -1,16 +1,16 @@
-"""Errors whose message is one sentence for the user, who can mend the fault that it names."""
+"""Errors whose message is one sentence for the user, who can fix the fault that it names."""
 
 
 class UserError(Exception):
-    """An error that the user can mend; commands print its message without a traceback.
+    """An error that the user can fix; commands print its message without a traceback.
 
     All other errors are bugs, or errors of the machine (`ioub_jax.commands.machine`).
     """
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration, a run or a choice of parts that cannot be used."""
+    """A configuration, a run or a combination of parts cannot be used."""
 
 
 class WeightsError(UserError, ValueError):
-    """A file of weights that cannot be used."""
+    """A file of weights cannot be used."""

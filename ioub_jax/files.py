@@ -1,7 +1,7 @@
 """Files that are either complete or absent, on this machine or in a bucket.
 
-On this machine a file is written beside its place, then moved into it. In a bucket an object is
-always complete or absent; it can be overwritten, but not appended to.
+On this machine, a file is written under another name in the same folder and then renamed. In a
+bucket, an object is always complete or absent; it can be overwritten, but not appended to.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
       text: a path on this machine, or `gs://BUCKET/...` in Google's Cloud Storage.
 
     Returns:
-      The path; one in a bucket is an `etils.epath.Path`, which has the methods of `pathlib.Path`
+      The path. One in a bucket is an `etils.epath.Path`, which has the methods of `pathlib.Path`
       that are used.
 
     Raises:
-      ConfigError: it is in a bucket for which a package is missing, or of another kind.
+      ConfigError: the path is in a bucket for which a package is missing, or of another kind.
     """
     text = os.fspath(text)
     if not text.startswith(_BUCKET):
@@ -42,16 +42,16 @@ def path_of(text: str | os.PathLike[str]) -> pathlib.Path:
             f"{text} needs the package gcsfs, which is not installed: "
             "pip install 'ioub_jax[train,gcs]'."
         )
-    import fsspec.config  # with gcsfs
+    import fsspec.config  # installed with gcsfs
     from etils import epath
 
-    # What another process has written since a folder was looked into has to be seen.
+    # A cache of listings would hide files that another process has written in the meantime.
     fsspec.config.conf.setdefault("gcs", {}).setdefault("use_listings_cache", False)
     return cast(pathlib.Path, epath.Path(text))
 
 
 def is_in_bucket(path: pathlib.Path) -> bool:
-    """True if a path is one in a bucket."""
+    """True if a path is in a bucket."""
     return not isinstance(path, pathlib.Path)
 
 
@@ -69,14 +69,14 @@ def remove_folder(path: pathlib.Path) -> None:
 
 
 def local(path: pathlib.Path, use: str) -> pathlib.Path:
-    """A path that must be one on this machine.
+    """A path that must be on this machine.
 
     Args:
       path: the path.
-      use: its purpose and how to give another path, as the end of a sentence.
+      use: its purpose and the way to give another path, as the end of a sentence.
 
     Raises:
-      ConfigError: it is one in a bucket.
+      ConfigError: the path is in a bucket.
     """
     if is_in_bucket(path):
         raise ConfigError(f"{path} is in a bucket, {use}.")
@@ -84,12 +84,12 @@ def local(path: pathlib.Path, use: str) -> pathlib.Path:
 
 
 def check_can_write(folder: pathlib.Path) -> None:
-    """Checks that files can be written into a folder, which may have to be made first.
+    """Checks that files can be written into a folder, which may have to be created first.
 
-    For a bucket this shows only when the first file is written.
+    For a bucket, this becomes known only when the first file is written.
 
     Raises:
-      OSError: they cannot; the message says where and why.
+      OSError: files cannot be written; the message says where and why.
     """
     if is_in_bucket(folder):
         return
@@ -102,14 +102,14 @@ def check_can_write(folder: pathlib.Path) -> None:
 
 
 def check_file(path: pathlib.Path, flag: str) -> None:
-    """As `check_can_write`, for one file in a folder that must be there.
+    """As `check_can_write`, for a file in a folder that must exist.
 
     Args:
       path: the file.
-      flag: name of the flag, for the sentence.
+      flag: the name of the flag in errors.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
     """
     if not path.absolute().parent.exists():
         raise NotADirectoryError(
@@ -122,7 +122,7 @@ def check_file(path: pathlib.Path, flag: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: pathlib.Path) -> Iterator[None]:
-    """Adds a file's name to an `OSError` from within, since that of a failed write names none.
+    """Adds a file's name to an `OSError` of the block, since that of a failed write has none.
 
     Args:
       path: the file that is written.
@@ -136,18 +136,18 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    r"""Writes a text file so that a kill at any moment leaves the old one or the new one.
+    r"""Writes a text file such that a kill at any moment leaves either the old or the new file.
 
     Args:
       path: the file; its folder must exist.
-      text: its content, written in UTF-8; lone surrogates, which UTF-8 does not have (bytes of a
-        file name, a broken escape in JSON), are written as `\udcff`, which JSON reads back.
+      text: its content, written in UTF-8. Lone surrogates (bytes of a file name, a broken escape in
+        JSON), which UTF-8 cannot encode, are written as `\udcff`, which JSON reads back.
     """
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
-    """Writes a file, whole or not at all; its folder must exist."""
+    """Writes a file completely or not at all; its folder must exist."""
     if is_in_bucket(path):
         path.write_bytes(content)
         return
@@ -163,12 +163,12 @@ def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any, *, indent: int | None = None) -> None:
-    """Writes JSON, whole or not at all.
+    """Writes a JSON file completely or not at all.
 
     Args:
       path: the file; its folder must exist.
       value: anything `json` can write; NaN and infinity are refused, since JSON has neither. Lone
         surrogates in strings become their escapes, as in `write_text`.
-      indent: spaces a level; None for the shortest file.
+      indent: the number of spaces per level; None for the shortest file.
     """
     write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")

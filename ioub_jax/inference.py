@@ -46,15 +46,15 @@ from ioub_jax.workdirs import (
 from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
-#: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 as a 16-bit file. A detector of images of other
-#: channels (`model.in_channels`) takes `[H, W, channels]`.
+#: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 is treated like a 16-bit file. A detector for
+#: other channels (`model.in_channels`) takes `[H, W, channels]`.
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
-#: The lowest score of what is found: a number, or the 'best' of each class, as it was measured.
+#: The lowest score of detections: a number, or 'best' for the measured best score of each class.
 Threshold = float | Literal["best"]
 
-#: Position, the image at its size on its canvas, and its own height and width.
+#: The position, the image at its size on its canvas, and its original height and width.
 _Prepared = tuple[int, Example, tuple[int, int]]
-_SHOWN = 5  # classes in a `repr`
+_SHOWN = 5  # the most classes in a `repr`
 
 
 class ObjectDetector:
@@ -64,26 +64,26 @@ class ObjectDetector:
       placed: the detector on its devices.
       variables: `params` and `batch_stats`.
       categories: the id and name of each label.
-      loading: canvases, and the scaling of images to them or their tiling.
-      batch_size: images that go through the network together; None: 1 on a CPU, else 8.
-      reading: how images become pixels, as in training.
+      loading: the canvases, and the scaling or the tiling of images.
+      batch_size: the number of images in a batch of the network; None: 1 on a CPU, else 8.
+      reading: the conversion of images to pixels, as in training.
       settings: its configuration for JSON, if it has one.
       measured: the best score thresholds, if they were measured.
-      score_threshold: the lowest score of what a call returns where it is not told otherwise.
+      score_threshold: the default for the lowest score of returned detections.
 
     Attributes:
       placed: the detector on its devices.
       classes: the name of each label.
       category_ids: the id of each label in its data set.
-      batch_size: images that go through the network together.
-      canvases: heights and widths of the network's input.
-      resize: how images are scaled.
-      tiling: default tiling of images; None: whole images.
-      reading: how images become pixels.
+      batch_size: the number of images in a batch of the network.
+      canvases: the heights and widths of the network's input.
+      resize: the scaling of images.
+      tiling: the default tiling of images; None: whole images.
+      reading: the conversion of images to pixels.
       variables: `params` and `batch_stats`, on the device.
-      settings: its configuration as JSON can hold it.
+      settings: its configuration, in types that JSON has.
       measured: the best score thresholds; None if they were not measured.
-      score_threshold: the lowest score of what a call returns where it is not told otherwise.
+      score_threshold: the default for the lowest score of returned detections.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ObjectDetector:
         measured: MeasuredThresholds | None = None,
         score_threshold: Threshold = 0.0,
     ) -> None:
-        """Puts the variables onto the device; nothing is compiled yet."""
+        """Copies the variables to the device; nothing is compiled yet."""
         if batch_size is None:
             batch_size = 1 if jax.default_backend() == "cpu" else 8
         self.placed = placed
@@ -112,7 +112,7 @@ class ObjectDetector:
         self.variables = jax.device_put(variables, placement.replicated(placed.mesh))
         self.settings = settings
         self.measured = measured
-        self.least_scores(score_threshold)  # which refuses what is none
+        self.least_scores(score_threshold)  # refuses an invalid threshold
         self.score_threshold = score_threshold
 
     def __repr__(self) -> str:
@@ -142,21 +142,21 @@ class ObjectDetector:
     ) -> Any:
         """Detects objects.
 
-        The first image of a canvas compiles the network for it (some tens of seconds on a CPU).
+        The first image on a canvas compiles the network for it (some tens of seconds on a CPU).
 
         Args:
           images: an image, or a sequence of images of any sizes: files, Pillow images or arrays;
             an array `[B, H, W, 3]` is such a sequence.
-          score_threshold: lowest score, or 'best': for each class the one that was best on the
-            validation images by F1; None: as the detector was loaded. There are no detections below
-            the configured threshold.
-          tiles: as for `stream`.
+          score_threshold: the lowest score, or 'best' for the score of each class that was best on
+            the validation images by F1; None: the default of the detector. There are no detections
+            below the configured threshold.
+          tiles: as in `stream`.
 
         Returns:
-          `Detections` for one image, a list of them for a sequence.
+          `Detections` for one image, or a list of them for a sequence.
 
         Raises:
-          DataError: an image cannot be read; the sentence names it.
+          DataError: an image cannot be read; the message names it.
           ConfigError: the threshold is invalid, or no best one was measured.
         """
         least = self.least_scores(
@@ -175,10 +175,10 @@ class ObjectDetector:
         return found[0] if single else [found[index] for index in range(len(found))]
 
     def least_scores(self, score_threshold: Threshold) -> float | np.ndarray:
-        """Meaning of a call's `score_threshold`: one score, or float64 `[C]`, one of each class.
+        """Meaning of a call's `score_threshold`: one score, or one for each class, float64 `[C]`.
 
         Raises:
-          ConfigError: it is neither a number nor 'best', or no best one was measured.
+          ConfigError: the argument is neither a number nor 'best', or no best one was measured.
         """
         if score_threshold == "best":
             if self.measured is None:
@@ -205,20 +205,20 @@ class ObjectDetector:
         threads: int = 4,
         tiles: int | Tiling | None = None,
     ) -> Iterator[tuple[int, Detections | DataError]]:
-        """Detects objects in any number of images, with a few of them in memory at a time.
+        """Detects objects in any number of images, of which only a few are in memory at a time.
 
         Args:
-          images: as for a call.
-          threads: number of threads that read, decode and resize whole images.
-          tiles: tiling of images: a `Tiling`, or the side of a tile in pixels, or 0 for whole
+          images: as in a call.
+          threads: the number of threads that read, decode and resize whole images.
+          tiles: the tiling of images: a `Tiling`, the side of a tile in pixels, or 0 for whole
             images; None: as in training. The detections of an image's tiles are merged.
 
         Yields:
-          The position of an image and its detections, or the error that it cannot be read. Images
-          on different canvases may overtake each other.
+          The position of an image and its detections, or an error if the image cannot be read.
+          Images on different canvases may be out of order.
 
         Raises:
-          ConfigError: such tiles are impossible, or not an input of the network.
+          ConfigError: the tiles are impossible, or the network does not accept their size.
         """
         tiling = self.tiling_for(tiles)
         if tiling is not None:
@@ -247,13 +247,13 @@ class ObjectDetector:
         """Meaning of a call's `tiles`.
 
         Args:
-          tiles: as for `stream`.
+          tiles: as in `stream`.
 
         Returns:
           the tiling of images; None for whole images.
 
         Raises:
-          ConfigError: as `stream`.
+          ConfigError: as in `stream`.
         """
         if tiles is None:
             tiles = self.tiling
@@ -323,7 +323,7 @@ class ObjectDetector:
     def _prepared(
         self, images: Iterable[ImageLike], threads: int
     ) -> Iterator[tuple[int, GivenImage, Any]]:
-        """Every image at its size on its canvas, in order, read ahead by a few batches."""
+        """Yields every image at its size on its canvas, in order; reads a few batches ahead."""
         numbered = ((index, GivenImage(image, self.reading)) for index, image in enumerate(images))
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             pending: collections.deque[tuple[int, GivenImage, concurrent.futures.Future[Any]]] = (
@@ -339,7 +339,7 @@ class ObjectDetector:
                     pending.append((index, image, pool.submit(self._prepare, image)))
 
     def _prepare(self, image: GivenImage) -> Any:
-        """Canvas, example on it and original size of an image, or the error."""
+        """Returns the canvas, the example on it and the original size of an image, or the error."""
         try:
             pixels = image.pixels()
         except DataError as error:
@@ -352,7 +352,7 @@ class ObjectDetector:
     def _detect(
         self, canvas: tuple[int, int], rows: list[_Prepared]
     ) -> Iterator[tuple[int, Found]]:
-        """Detects in one batch; an incomplete batch is filled up with its first image."""
+        """Detects objects in one batch; an incomplete batch is padded with its first image."""
         filled = rows + [rows[0]] * (self.batch_size - len(rows))
         pixels = np.empty((self.batch_size, *canvas, self.reading.channels), np.uint8)
         for canvas_pixels, (_, example, _) in zip(pixels, filled, strict=True):
@@ -391,28 +391,28 @@ def load(
     Args:
       source: the workdir of a run, or torchvision's `retinanet_resnet50_fpn`,
         `retinanet_resnet50_fpn_v2`, `fcos_resnet50_fpn`, `ssd300_vgg16` or
-        `ssdlite320_mobilenet_v3_large`: a file (.pth or .safetensors, read without executing
-        anything in it) or that name. With COCO's 91 outputs its classes are the 80 of COCO; with
-        any other number they are named by their numbers.
+        `ssdlite320_mobilenet_v3_large`: a file (.pth or .safetensors, read without executing code)
+        or the name itself. With COCO's 91 outputs, the classes are the 80 of COCO; with any other
+        number, their names are numbers.
       checkpoint: 'best' or 'last', for a run.
       ema: True to use the moving average of the weights, if the run keeps one.
-      batch_size: images that go through the network together; None: 1 on a CPU, else 8.
-      changes: new values for keys of its configuration, such as
+      batch_size: the number of images in a batch of the network; None: 1 on a CPU, else 8.
+      changes: new values for keys of the configuration, such as
         `{"data.canvases": ((640, 640),), "evaluation.nms_iou": 0.6}`.
-      network: the network of a run that was trained with one of your own.
-      detector: the detector of a run that was trained with one of your own.
-      score_threshold: the default lowest score of its detections: a number, or 'best': for each
-        class the score that was best on the validation images by F1, as the evaluation of the
-        checkpoint has written it into the workdir.
+      network: the network, for a run that was trained with your own network.
+      detector: the detector, for a run that was trained with your own detector.
+      score_threshold: the default for the lowest score of detections: a number, or 'best' for the
+        score of each class that was best on the validation images by F1, which the evaluation of
+        the checkpoint has written into the workdir.
       views: test-time augmentation by mirrored images and several scales, such as
-        `ioub_jax.detectors.Views(flip=True, scales=(0.8, 1.0, 1.25))`; None: images as they are.
+        `ioub_jax.detectors.Views(flip=True, scales=(0.8, 1.0, 1.25))`; None: unchanged images.
         The best scores were measured without augmentation.
 
     Raises:
       ConfigError: the workdir has no run or no checkpoint, or a key cannot be changed, or your own
         network or detector is not given, or no best threshold was measured, or scales are given for
         a network with one input size.
-      WeightsError: the file is not one of these detectors.
+      WeightsError: the file does not contain one of these detectors.
     """
     path = files.path_of(source)
     if not path.is_dir():

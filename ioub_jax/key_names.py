@@ -1,4 +1,4 @@
-"""Errors of parts in the terms of a configuration: its keys replace the names of arguments."""
+"""Errors of parts in terms of a configuration: its keys replace the names of arguments."""
 
 import contextlib
 import dataclasses
@@ -8,17 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
 
-# An argument's name, but neither a part of a word, of a path or of another name, nor a value.
+# The name of an argument, if it is neither a value nor a part of a word, a path or another name.
 _NAME = r"(?<![\w.'\"/\\-])(?:{names})(?![\w'\"/\\-])"
 
 
 def below(prefix: str, names: Iterable[str]) -> dict[str, str]:
-    """The keys of arguments that have the names of the keys below a prefix."""
+    """The keys of arguments that are named like the keys below a prefix."""
     return {name: f"{prefix}.{name}" for name in names}
 
 
 def naming_fields(prefix: str, kind: type) -> contextlib.AbstractContextManager[None]:
-    """As `naming`, for a dataclass whose fields have the names of the keys below a prefix."""
+    """As `naming`, for a dataclass whose fields are named like the keys below a prefix."""
     return naming(below(prefix, [field.name for field in dataclasses.fields(kind)]))
 
 
@@ -26,7 +26,7 @@ def naming_fields(prefix: str, kind: type) -> contextlib.AbstractContextManager[
 def naming(keys: Mapping[str, str]) -> Iterator[None]:
     """Reports errors about arguments as errors about the keys that set them.
 
-    Such an error begins with the name of its argument, as "scales is (2.0,); ..." does; any other
+    Such an error begins with the name of its argument, as in "scales is (2.0,); ..."; any other
     error passes unchanged.
 
     Args:
@@ -40,7 +40,7 @@ def naming(keys: Mapping[str, str]) -> Iterator[None]:
         yield
     except ValueError as error:
         told = with_keys(str(error), keys)
-        if told == str(error) or isinstance(error, ConfigError):  # which has its keys already
+        if told == str(error) or isinstance(error, ConfigError):  # a ConfigError already has keys
             raise
         if isinstance(error, DataError):
             raise DataError(told, error.kind) from error
@@ -48,7 +48,7 @@ def naming(keys: Mapping[str, str]) -> Iterator[None]:
 
 
 def with_keys(sentence: str, keys: Mapping[str, str]) -> str:
-    """A sentence with keys for arguments; unchanged where it does not begin with an argument."""
+    """A sentence with keys for arguments; unchanged if it does not begin with an argument."""
     pattern = _NAME.format(names="|".join(map(re.escape, keys)))
     if not re.match(f"{pattern} ", sentence):
         return sentence

@@ -1,4 +1,4 @@
-"""The package's log lines as sentences on stderr."""
+"""The package's log messages as sentences on stderr."""
 
 import contextlib
 import logging
@@ -13,26 +13,26 @@ _logger = logging.getLogger("ioub_jax")
 
 
 class _AboveProgressBar(logging.Handler):
-    """Writes every line as it is, above the progress bar if there is one."""
+    """Writes every message literally, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.tqdm.write(printable_lines(self.format(record)), file=sys.stderr)
 
 
 def show() -> logging.Handler:
-    """Shows the lines from here on; returns the handler that writes them."""
+    """Shows messages from now on, and returns the handler that writes them."""
     handler = _AboveProgressBar()
     _logger.setLevel(logging.INFO)
     _logger.addHandler(handler)
-    _logger.propagate = False  # libraries give the root handlers, which would tell all again
+    _logger.propagate = False  # the root logger may have handlers of libraries
     return handler
 
 
 @contextlib.contextmanager
 def shown_by_default() -> Iterator[None]:
-    """Shows the lines inside, unless the user has configured logging.
+    """Shows the messages of the block, unless the user has configured logging.
 
-    That is the case if the logger `ioub_jax` has a level, or the root logger one of INFO or lower.
+    Logging is configured if the logger `ioub_jax` has a level, or the root logger INFO or lower.
     """
     if _logger.level != logging.NOTSET or _logger.isEnabledFor(logging.INFO):
         yield

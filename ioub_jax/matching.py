@@ -1,7 +1,7 @@
 """Assignment of anchors to ground-truth boxes by similarity, under jit, in fixed shapes.
 
-Images are matched independently of each other: devices that share a batch communicate only the
-number of used slots. No array is larger than `[B, N]`: an array `[B, N, M]` of all IoUs never
+Images are matched independently of each other: devices that share a batch only communicate the
+number of used slots. No array is larger than `[B, N]`; an array `[B, N, M]` of all IoUs never
 exists.
 """
 
@@ -16,21 +16,21 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax import wasserstein
 
-# Two IoUs closer than this, relatively, are the same number rounded differently. A compiler may
-# compute one IoU twice, once fused and once not, so "equals the best" cannot be asked of the bits.
+# Two IoUs with a smaller relative difference are the same number, rounded differently. A compiler
+# may compute an IoU twice, once fused and once not, so equal IoUs may not have the same bits.
 _IOU_ROUNDING = 1e-6
-# Boxes that a pass over the anchors looks at: what is known of the anchors is read and written once
-# for so many.
+# The number of boxes in one pass over the anchors: the state of the anchors is read and written
+# once for all of them.
 _SLOTS_AT_ONCE = 5
 
 _State = TypeVar("_State")
 
 
-#: What becomes of the best anchors of a box that are not foreground.
+#: The treatment of a box's best anchors that are not foreground.
 LowQuality = Literal["authors", "torchvision", "ssd", "none"]
 
 
-#: What an anchor and a box are compared by.
+#: The similarities by which an anchor and a box are compared.
 SIMILARITIES = ("iou", "nwd")
 
 #: A pairwise measure between `[N, 4]` and `[B, 1, 4]`.
@@ -41,11 +41,12 @@ class Matches(NamedTuple):
     """Targets of every anchor.
 
     Attributes:
-      labels: `[B, N]` int32, 0..C-1 the class of the anchor's box, -1 background, -2 ignored.
-      gt_index: `[B, N]` int32, the slot of the matched box; for an anchor without a match that of
-        the box it overlaps most, or 0 if it overlaps none.
-      iou: `[B, N]` float32, IoU of the anchor with the box in `gt_index`, 0 where there is none;
-        another similarity, if boxes are compared by that.
+      labels: `[B, N]` int32: 0..C-1 for the class of the anchor's box, -1 for background, -2 for
+        ignored.
+      gt_index: `[B, N]` int32, the slot of the matched box; for an anchor without a match, the slot
+        of the box that it overlaps most, or 0 if it overlaps none.
+      iou: `[B, N]` float32, the IoU of the anchor with the box in `gt_index`, 0 if there is none;
+        or the other similarity by which boxes are compared.
     """
 
     labels: jax.Array
@@ -54,7 +55,7 @@ class Matches(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """State of the pass over the boxes, `[B, N]` each."""
+    """State of the pass over the boxes; each array is `[B, N]`."""
 
     iou: jax.Array
     gt_index: jax.Array
@@ -78,62 +79,63 @@ def match(
 ) -> Matches:
     """Matches anchors to ground-truth boxes by their IoU.
 
-    An anchor is assigned to the box it overlaps most (the first of equals). It is positive if that
-    IoU is at least `foreground_iou`, background if it is below `background_iou`, and ignored in
-    between. `low_quality` sets the treatment of a box's best anchors, all those with its highest
-    IoU, however low that is:
+    An anchor is assigned to the box that it overlaps most (the first one of equals). It is positive
+    if that IoU is at least `foreground_iou`, background if it is below `background_iou`, and
+    ignored in between. `low_quality` sets the treatment of a box's best anchors, which are all
+    anchors with its highest IoU, however low that is:
 
-    - `'authors'` (mmdetection's MaxIoUAssigner with min_pos_iou=0): box after box takes its best
-      anchors, even from the boxes before it, so a box can lose its only anchor to a later one.
+    - `'authors'` (mmdetection's MaxIoUAssigner with min_pos_iou=0): one box after another takes its
+      best anchors, even from earlier boxes, so a box can lose its only anchor to a later one.
     - `'torchvision'` (also detectron2): the anchors become positive, each for the box that it
       overlaps most, which may be another box.
     - `'ssd'` (mmdetection with gt_max_assign_all=False, torchvision's SSDMatcher): as `'authors'`,
-      but a box takes only one of its best anchors, the first with the highest IoU in float32. Both
-      use .5 for both thresholds.
-    - `'none'`: nothing.
+      but a box takes only one of its best anchors, the first one with the highest IoU in float32.
+      Both implementations use .5 for both thresholds.
+    - `'none'`: no special treatment.
 
-    A box that overlaps no anchor, or has no area, matches nothing; the originals would make all
-    anchors positive for it, since they all share its best IoU, 0. An anchor that is not positive
-    and lies in an ignored region gets -2; mmdetection, where it uses such regions at all (its
-    RetinaNet does not), also removes positives.
+    A box that overlaps no anchor, or has no area, matches nothing; the original implementations
+    would make all anchors positive for it, since they all share its best IoU, 0. An anchor that is
+    not positive and is inside an ignored region gets -2. If mmdetection uses such regions (its
+    RetinaNet does not), it also removes positives.
 
-    Images without boxes, and boxes in any order and with any values in their padding, are fine.
-    Slots after the last used one in the batch take no time, so the used ones should come first. No
-    gradient flows through the matching.
+    Images without boxes, boxes in any order, and any values in the padding are allowed. Slots after
+    the last used one in the batch take no time, so the used ones should come first. No gradient
+    flows through the matching.
 
     Args:
       anchors: `[N, 4]` xyxy, pixels.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
       labels: `[B, M]` int, 0..C-1.
-      valid: `[B, M]` bool, whether the slot holds a box at all.
+      valid: `[B, M]` bool, whether the slot holds a box.
       ignored: `[B, M]` bool, whether a valid box is a region to ignore (a crowd, a difficult
-        object): it never makes a positive and does not count for the thresholds.
-      foreground_iou: least IoU of a positive.
-      background_iou: IoU below which an anchor is background.
+        object), which never has a positive and does not count for the thresholds.
+      foreground_iou: the minimum IoU of a positive.
+      background_iou: the IoU below which an anchor is background.
       low_quality: the rule for the best anchors of a box.
-      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored.
-      similarity: similarity of anchors and boxes: 'iou', or 'nwd', which also distinguishes anchors
-        that do not overlap a tiny box (`wasserstein`, arXiv 2110.13389); the thresholds then apply
-        to it.
-      nwd_constant: constant of 'nwd' in pixels.
+      ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
+        be ignored.
+      similarity: the similarity of anchors and boxes: 'iou', or 'nwd', which also distinguishes
+        anchors that do not overlap a tiny box (`wasserstein`, arXiv 2110.13389). The thresholds
+        apply to this similarity.
+      nwd_constant: the constant of 'nwd' in pixels.
 
     Returns:
-      The matches, `[B, N]` each. Under `jit` and `shard_map` with the batch axis of the boxes
-      sharded and the anchors replicated, they are sharded in the same way. Under `jit`, devices
-      then exchange one number, that of the slots to visit; under `shard_map`, each device visits
-      those of its own images.
+      The matches; each array is `[B, N]`. If the batch axis of the boxes is sharded and the anchors
+      are replicated, the matches are sharded like the boxes, under `jit` and `shard_map`. Under
+      `jit`, devices then exchange one number, that of the slots to visit; under `shard_map`, each
+      device visits the slots of its own images.
 
     Raises:
-      ValueError: if a threshold or `low_quality` is not one of the possible values.
+      ValueError: a threshold or `low_quality` is not one of the possible values.
     """
     check_options(foreground_iou, background_iou, low_quality, ignore_iof)
     check_similarity(similarity, nwd_constant)
-    # What a loop repeats as often as its input says, jax cannot differentiate backwards.
+    # jax cannot differentiate a loop backwards if its number of iterations depends on its input.
     anchors, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(anchors, boxes))
     valid, ignored = jnp.asarray(valid), jnp.asarray(ignored)
     is_object, measure = valid & ~ignored, box_ops.pairwise_iou
     if similarity == "nwd":
-        # With any other box the IoU of one without an area is 0.
+        # The IoU of a box without area is 0, but its NWD is not.
         is_object &= box_ops.area(boxes) > 0.0
         measure = functools.partial(wasserstein.pairwise_similarity, constant=nwd_constant)
     found = _scan_boxes(
@@ -147,22 +149,23 @@ def match(
 
 
 def gather_boxes(boxes: ArrayLike, gt_index: ArrayLike) -> jax.Array:
-    """The box each anchor is matched to.
+    """The box to which each anchor is matched.
 
     Args:
       boxes: `[B, M, 4]`, or any `[B, M, D]`.
       gt_index: `[B, N]` int, 0..M-1.
 
     Returns:
-      `[B, N, 4]` of the dtype of `boxes`.
+      `[B, N, 4]`, of the dtype of `boxes`.
     """
     boxes, gt_index = jnp.asarray(boxes), box_ops.as_int32(gt_index, "gt_index")
-    # Coordinates come before anchors and are then called the last: a compiler may leave them there.
+    # The coordinates are gathered before the anchors and then swapped to the last axis, which a
+    # compiler can do without moving them.
     return _gather(boxes.swapaxes(1, 2), gt_index).swapaxes(1, 2)
 
 
 def _gather(values: jax.Array, gt_index: jax.Array) -> jax.Array:
-    """`[B, D, M]` and `[B, N]` to `[B, D, N]`."""
+    """Gathers `[B, D, M]` at `[B, N]`: `[B, D, N]`."""
     gathered: jax.Array = jax.lax.platform_dependent(
         values, gt_index, tpu=_gather_by_product, default=_gather_by_index
     )
@@ -174,9 +177,9 @@ def _gather_by_index(values: jax.Array, gt_index: jax.Array) -> jax.Array:
 
 
 def _gather_by_product(values: jax.Array, gt_index: jax.Array) -> jax.Array:
-    """The same; a TPU fetches single numbers one after another, but multiplies matrices.
+    """Gathers by a matrix product, since a TPU fetches single numbers one after another.
 
-    For integers this is exact below 2^24.
+    For integers, this is exact below 2^24.
     """
     (factors,) = box_ops.at_least_float32(values)
     is_it = jax.nn.one_hot(gt_index, values.shape[2], axis=1, dtype=factors.dtype)
@@ -193,7 +196,7 @@ def _scan_boxes(
     ignore_iof: float,
     measure: _Measure,
 ) -> _Running:
-    """Visits the slots in order, the m-th of all images at once, with `[B, N]` of memory."""
+    """Visits the slots in order, the m-th slots of all images at once, with memory of `[B, N]`."""
     slots = (boxes.swapaxes(0, 1), is_object.T, is_region.T)
 
     def visit(index: jax.Array, slot: Any, running: _Running) -> _Running:
@@ -212,8 +215,8 @@ def _scan_boxes(
             | (is_region[:, None] & (covered >= ignore_iof)),
         )
 
-    # The IoUs with no box, all 0: a compiler takes them for that, and `shard_map` for what differs
-    # between devices, as what a loop carries on must.
+    # These IoUs are all 0, since no box is an object. A compiler recognizes this, but `shard_map`
+    # treats them as varying between devices, as it requires for the state of a loop.
     iou = _iou_with_one_box(anchors, boxes[:, 0], (is_object | is_region)[:, 0] & False, measure)
     nothing = _Running(
         iou=iou,
@@ -230,10 +233,10 @@ def _scan_boxes(
 def _visit_slots(
     visit: Callable[[jax.Array, Any, _State], _State], slots: Any, used: jax.Array, state: _State
 ) -> _State:
-    """`state = visit(m, slot, state)` for the first `used` of M slots, a few at a time.
+    """Computes `state = visit(m, slot, state)` for the first `used` of M slots, a few at a time.
 
-    Unused slots of a group are visited too, and the last slot may be visited again if the groups
-    are larger, so a second visit must change nothing.
+    Unused slots of a group are visited, too. The last slot may be visited again if the groups are
+    larger, so a second visit must change nothing.
     """
     count = jax.tree.leaves(slots)[0].shape[0]
     at_once = -(-count // -(-count // _SLOTS_AT_ONCE))
@@ -255,7 +258,7 @@ def _visit_slots(
 def _iou_with_one_box(
     anchors: jax.Array, box: jax.Array, is_object: jax.Array, measure: _Measure
 ) -> jax.Array:
-    """`[B, N]` IoUs of the anchors with one box an image, 0 where that is no object."""
+    """Returns the IoUs `[B, N]` of the anchors with one box per image; 0 if it is no object."""
     return jnp.where(is_object[:, None], _with_one_box(measure, anchors, box), 0.0)
 
 
@@ -267,10 +270,10 @@ def _best_of_boxes(
     low_quality: str,
     measure: _Measure,
 ) -> jax.Array:
-    """Quantities that `_taken_anchors` needs of each of the `used` boxes, `[M, B, 1]`.
+    """Returns the quantity that `_taken_anchors` needs for each of the `used` boxes, `[M, B, 1]`.
 
-    That is its highest IoU with an anchor; for 'ssd' the index of the first anchor that has it.
-    `zeros` are `[B, N]`.
+    It is the highest IoU of the box with an anchor, or for 'ssd' the index of the first anchor with
+    that IoU. `zeros` is `[B, N]`.
     """
     best = jnp.argmax if low_quality == "ssd" else jnp.max
 
@@ -285,12 +288,12 @@ def _best_of_boxes(
 
 
 def _with_one_box(measure: _Measure, anchors: jax.Array, box: jax.Array) -> jax.Array:
-    """`[B, N]` of a pairwise measure between anchors `[N, 4]` and one box an image `[B, 4]`."""
+    """Returns a pairwise measure `[B, N]` of anchors `[N, 4]` and one box per image `[B, 4]`."""
     return measure(anchors, box[:, None, :])[..., 0]
 
 
 def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Array:
-    """True where the rule gives an anchor to a box as its best: bool `[B, N]`, as its IoUs."""
+    """Returns which anchors a box takes as its best ones, bool `[B, N]` like its IoUs."""
     if low_quality == "none":
         return jnp.zeros_like(iou, bool)
     if low_quality == "ssd":
@@ -299,7 +302,7 @@ def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Arr
 
 
 def check_similarity(similarity: str, nwd_constant: float) -> None:
-    """Raises `ValueError` where `match` has no such similarity, or none with such a number."""
+    """Raises `ValueError` if `match` has no such similarity, or the constant is impossible."""
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity is {similarity!r}; it must be one of iou, nwd.")
     if not nwd_constant > 0:
@@ -309,7 +312,7 @@ def check_similarity(similarity: str, nwd_constant: float) -> None:
 def check_options(
     foreground_iou: float, background_iou: float, low_quality: str, ignore_iof: float
 ) -> None:
-    """Raises `ValueError` where a threshold or a rule of `match` is not a possible value."""
+    """Raises `ValueError` if a threshold or a rule of `match` is not a possible value."""
     if not 0.0 < background_iou <= foreground_iou <= 1.0:
         raise ValueError(
             f"background_iou={background_iou} and foreground_iou={foreground_iou} must satisfy "

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax.ranking import highest
 
-# Boxes that NMS looks at together. Fewer are more turns of its loop, which on a GPU cost most; more
-# are more overlaps, in proportion to their square. On a CPU 128 are a little faster.
+# The number of boxes that NMS processes together. A smaller block needs more iterations of the
+# loop, which are the main cost on a GPU; a larger one has more overlaps, by the square of its size.
+# On a CPU, 128 is slightly faster.
 _BLOCK = 256
 
 
@@ -26,43 +27,44 @@ def class_wise_nms(
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy non-maximum suppression within each class of one image, exact.
 
-    The best box that is left is kept and removes the boxes of its class that it overlaps by more
-    than `iou_threshold`, `max_detections` times. These are the first `max_detections` of a complete
-    class-wise NMS over all boxes, without its P x P IoUs: boxes are processed in descending order,
-    a block at a time, until there are enough. The boxes of a block that survive those kept before
-    it are settled together: boxes that no better remaining one overlaps are kept and remove the
-    boxes they overlap, until none is left. Each iteration keeps at least one box, so a block needs
-    at most as many iterations as it keeps boxes; in practice a few, for the candidates of one
-    object as of many.
+    The best remaining box is kept and removes the boxes of its class that it overlaps by more than
+    `iou_threshold`; this is repeated `max_detections` times. The result is the first
+    `max_detections` boxes of a complete class-wise NMS, without its P x P IoUs: boxes are processed
+    in descending order, a block at a time, until there are enough. The boxes of a block that the
+    earlier kept boxes do not suppress are settled together: boxes that no better remaining box
+    overlaps are kept and remove the boxes that they overlap, until none remains. Each iteration
+    keeps at least one box, so a block needs at most as many iterations as it keeps boxes; in
+    practice, it needs a few, whether the candidates belong to one object or to many.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
-      scores: `[P]`. A score of NaN or minus infinity is never picked.
+      scores: `[P]`. A box with a score of NaN or minus infinity is never picked.
       labels: `[P]` int.
-      valid: `[P]` bool; the other boxes neither survive nor suppress.
-      iou_threshold: largest IoU two surviving boxes of a class may have.
+      valid: `[P]` bool; other boxes neither survive nor suppress.
+      iou_threshold: the largest IoU that two surviving boxes of a class may have.
       max_detections: K.
 
     Returns:
-      `[K]` int32 indices of the surviving boxes by descending score, of equal scores the lower
-      index first, and `[K]` bool, False (with index 0) where there was no box left.
+      `[K]` int32 indices of the surviving boxes by descending score, with the lower index first for
+      equal scores, and `[K]` bool, which is False (with index 0) if there are fewer than K boxes.
     """
     boxes, scores = box_ops.at_least_float32(boxes, scores)
     labels = box_ops.as_int32(labels)
-    # No area is below 0 and no label another one than itself. `shard_map` asks that what a loop
-    # begins with differs between devices wherever what it goes on with does.
+    # No area is negative and every label equals itself, so these conditions are always true. They
+    # are here because `shard_map` requires that the initial values of a loop vary between devices
+    # like its results.
     possible = ~(box_ops.area(boxes) < 0.0) & (labels == labels) & (scores > -jnp.inf)
     scores = jnp.where(possible & jnp.asarray(valid), scores, -jnp.inf)
     order = highest(scores, scores.shape[0])
     size = min(_BLOCK, scores.shape[0])
     ordered = _Ordered(boxes[order], labels[order], scores[order] > -jnp.inf)
     ordered = jax.tree.map(functools.partial(_padded, multiple=size), ordered)
-    # More than there are boxes cannot be picked, however many are asked for.
+    # At most all boxes can be picked, whatever `max_detections` is.
     most = min(max_detections, scores.shape[0])
     slots = jnp.arange(most, dtype=jnp.int32)
 
     def goes_on(state: _Picked) -> jax.Array:
-        # Boxes that are no candidates come last.
+        # Boxes that are not candidates come last.
         more = jax.lax.dynamic_slice_in_dim(ordered.there, state.begin, 1)[0]
         return (state.number < most) & (state.begin < scores.shape[0]) & more
 
@@ -84,7 +86,7 @@ def class_wise_nms(
             picked=picked + jnp.sum(jnp.where(goes_there, positions[None, :], 0), axis=1),
         )
 
-    nothing = (order[0] < 0).astype(jnp.int32)  # 0, and for `shard_map` like the others
+    nothing = (order[0] < 0).astype(jnp.int32)  # 0, but varying between devices for `shard_map`
     start = _Picked(nothing, nothing, jnp.broadcast_to(nothing[None], slots.shape))
     end = jax.lax.while_loop(goes_on, pick, start)
     found = slots < end.number
@@ -95,7 +97,7 @@ def class_wise_nms(
 
 
 class _Ordered(NamedTuple):
-    """Boxes `[N, 4]` in descending order, their labels `[N]` and which of them count `[N]`."""
+    """Boxes `[N, 4]` in descending order, their labels `[N]`, and whether each counts `[N]`."""
 
     boxes: jax.Array
     labels: jax.Array
@@ -103,7 +105,7 @@ class _Ordered(NamedTuple):
 
 
 class _Picked(NamedTuple):
-    """State of an NMS: start of the next block, number of picked boxes, and the picked `[K]`."""
+    """State of an NMS: start of the next block, number of picked boxes, and their indices `[K]`."""
 
     begin: jax.Array
     number: jax.Array
@@ -111,14 +113,14 @@ class _Picked(NamedTuple):
 
 
 def _suppresses(better: _Ordered, others: _Ordered, iou_threshold: float) -> jax.Array:
-    """True where a box of `better` removes one of `others`, bool `[N, M]`."""
+    """Returns whether each box of `better` removes each of `others`, bool `[N, M]`."""
     overlap = box_ops.pairwise_iou(others.boxes, better.boxes).T
     same_class = better.labels[:, None] == others.labels[None, :]
     return better.there[:, None] & same_class & (overlap > iou_threshold)
 
 
 def _settle(block: _Ordered, iou_threshold: float) -> jax.Array:
-    """True where a box of a block survives the others in it, bool `[N]`."""
+    """Returns whether each box of a block survives the others in it, bool `[N]`."""
     positions = jnp.arange(len(block.there), dtype=jnp.int32)
     is_better = positions[:, None] < positions[None, :]
     suppresses = is_better & _suppresses(block, block, iou_threshold)
@@ -136,5 +138,5 @@ def _settle(block: _Ordered, iou_threshold: float) -> jax.Array:
 
 
 def _padded(array: jax.Array, multiple: int) -> jax.Array:
-    """Zeros, or False, behind an array, so that its length is a multiple."""
+    """Appends zeros or False to an array, so that its length is a multiple of `multiple`."""
     return jnp.pad(array, [(0, -len(array) % multiple)] + [(0, 0)] * (array.ndim - 1))

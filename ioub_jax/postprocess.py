@@ -1,9 +1,9 @@
 """Predictions to detections: scores, decoding, class-wise NMS, under jit, in fixed shapes.
 
 Images do not interact, but NMS runs until the slowest image of a batch is done, and XLA does not
-partition `top_k`. So use a batch that is sharded over devices under `jax.shard_map`
-(`devices.placement.on_each_device`), where devices do not communicate; otherwise the results are
-the same, with much communication.
+partition `top_k`. Process a batch that is sharded over devices under `jax.shard_map`
+(`devices.placement.on_each_device`), so that devices do not communicate. Without it, the results
+are the same, but with much communication.
 """
 
 import functools
@@ -20,22 +20,22 @@ from ioub_jax.box_codecs import DELTAS, BoxCodec, DeltaCodec
 from ioub_jax.nms import class_wise_nms
 from ioub_jax.ranking import highest, with_nan_last
 
-# Candidates that are fused, one after another; those beyond have the lowest scores.
+# The number of candidates that are fused, one after another; further ones have the lowest scores.
 _MOST_FUSED = 2048
 _SSD_DELTAS = DeltaCodec((10.0, 10.0, 5.0, 5.0))
 
-#: How candidates become detections; see `suppress`.
+#: The methods that select detections among candidates; see `suppress`.
 SUPPRESSIONS = ("nms", "soft_nms_linear", "soft_nms_gaussian", "weighted_box_fusion")
 
 
 class Detections(NamedTuple):
-    """The detections of a batch, best first, padded to K an image.
+    """The detections of a batch, best first, padded to K per image.
 
     Attributes:
       boxes: `[B, K, 4]` float32 xyxy, pixels of the network's input; 0 in the padding.
       scores: `[B, K]` float32 in 0..1; 0 in the padding.
       labels: `[B, K]` int32, 0..C-1; -1 in the padding.
-      valid: `[B, K]` bool, False in the padding, which comes last.
+      valid: `[B, K]` bool; False in the padding, which comes last.
     """
 
     boxes: jax.Array
@@ -45,13 +45,13 @@ class Detections(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Candidates for NMS: P boxes an image, in no order.
+    """Candidates for NMS: P boxes per image, in no particular order.
 
     Attributes:
       boxes: `[B, P, 4]` float32 xyxy, pixels of the network's input, clipped to the image.
       scores: `[B, P]` float32 in 0..1.
       labels: `[B, P]` int32, 0..C-1.
-      valid: `[B, P]` bool: the score is above the threshold and the box has an area.
+      valid: `[B, P]` bool; True if the score is above the threshold and the box has an area.
     """
 
     boxes: jax.Array
@@ -80,21 +80,22 @@ def candidates(
     after clipping to its image is not a candidate.
 
     Args:
-      logits: `[B, N_l, C]` of every level, any float dtype; the score is their sigmoid, in float32.
-      deltas: `[B, N_l, 4]` of every level, as `codec` takes them.
-      anchors: `[N_l, 4]` of every level, xyxy, pixels.
-      image_sizes: `[B, 2]` (height, width) in pixels of the image inside the network's input, whose
-        top left it fills.
-      score_threshold: a candidate has a score above this.
-      candidates_per_level: candidates of one level that are decoded.
-      codec: encoding of the boxes by the deltas.
-      qualities: `[B, N_l, 1]` of every level, logits of the quality of a box; None: the score is
-        that of the class alone.
-      score_exponents: a and b of the score `p^a q^b` of class p and quality q: 1 and 1 in FCOS and
+      logits: `[B, N_l, C]` for every level, any float dtype; the scores are their sigmoids, in
+        float32.
+      deltas: `[B, N_l, 4]` for every level, in the encoding of `codec`.
+      anchors: `[N_l, 4]` for every level, xyxy, pixels.
+      image_sizes: `[B, 2]`, the (height, width) in pixels of the image, which fills the top left of
+        the network's input.
+      score_threshold: the score that a candidate must exceed.
+      candidates_per_level: the number of candidates of a level that are decoded.
+      codec: the encoding of boxes by deltas.
+      qualities: `[B, N_l, 1]` for every level, the logits of the quality of a box; None: the score
+        is that of the class.
+      score_exponents: a and b of the score `p^a q^b` for class p and quality q: 1 and 1 in FCOS and
         ATSS, .5 and .5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.
 
     Returns:
-      The candidates. Equal scores are in the order level, anchor, class; NaN is never a score.
+      The candidates. Equal scores are ordered by level, anchor and class; NaN is never a score.
     """
     if qualities is not None:
         logits = [
@@ -121,23 +122,23 @@ def candidates_softmax(
 ) -> Candidates:
     """NMS candidates from an SSD's predictions (arXiv 1512.02325, section 3.3).
 
-    The `candidates_per_class` anchors with the highest scores of every class, whatever their level,
-    are decoded. Caffe and torchvision do the same, with a threshold of .01; mmdetection 0.6 has .02
-    and takes all anchors. A box without area after clipping to its image is not a candidate;
-    torchvision keeps it.
+    For every class, the `candidates_per_class` anchors with the highest scores are decoded,
+    whatever their level. Caffe and torchvision do the same, with a threshold of .01; mmdetection
+    0.6 has .02 and takes all anchors. A box without area after clipping to its image is not a
+    candidate; torchvision keeps it.
 
     Args:
-      logits: `[B, N_l, C + 1]` of every level, the background in column 0, any float dtype; the
-        scores are their softmax, in float32.
-      deltas: as `candidates`, as are the next three.
-      anchors: see there.
-      image_sizes: see there.
-      score_threshold: see there.
-      candidates_per_class: candidates of one class that are decoded.
-      codec: as `candidates`.
+      logits: `[B, N_l, C + 1]` for every level, with the background in column 0, any float dtype;
+        the scores are their softmax, in float32.
+      deltas: as in `candidates`.
+      anchors: as in `candidates`.
+      image_sizes: as in `candidates`.
+      score_threshold: as in `candidates`.
+      candidates_per_class: the number of candidates of a class that are decoded.
+      codec: as in `candidates`.
 
     Returns:
-      The candidates. Equal scores are in the order class, level, anchor; NaN is never a score.
+      The candidates. Equal scores are ordered by class, level and anchor; NaN is never a score.
     """
     (all_logits,) = box_ops.at_least_float32(
         jnp.concatenate([jnp.asarray(level) for level in logits], axis=1)
@@ -166,7 +167,7 @@ def _checked(
     image_sizes: ArrayLike,
     score_threshold: float,
 ) -> Candidates:
-    """Candidates `[B, P]` from boxes that are not clipped yet."""
+    """Returns the candidates `[B, P]` from boxes that are not clipped yet."""
     image_sizes = jnp.asarray(image_sizes)
     boxes = box_ops.clip(boxes, image_sizes[:, 0:1], image_sizes[:, 1:2])
     valid = (scores > score_threshold) & (box_ops.area(boxes) > 0.0)
@@ -183,20 +184,20 @@ def suppress(
     min_score: float = 0.0,
     class_agnostic: bool = False,
 ) -> Detections:
-    """Detections among the candidates of every image, as a rule one for each object.
+    """Selects the detections among the candidates of every image, usually one for each object.
 
     Args:
       found: the candidates.
-      nms_iou: a box is suppressed by a better one of its class with an IoU above this; Soft-NMS by
-        'linear' lowers the scores of such boxes, weighted box fusion takes the mean of them.
-      max_detections: K, the most detections of an image.
+      nms_iou: the IoU above which a box is suppressed by a better one of its class. Soft-NMS with
+        'linear' lowers the scores of such boxes instead; weighted box fusion computes their mean.
+      max_detections: K, the maximum number of detections in an image.
       method: one of `SUPPRESSIONS`: `class_wise_nms`, `soft_nms.soft_nms` or
-        `box_fusion.weighted_box_fusion`, of the `_MOST_FUSED` best candidates, in which a detection
-        has the best score of its boxes.
-      sigma: of 'soft_nms_gaussian'.
-      min_score: the least score after Soft-NMS.
-      class_agnostic: whether boxes of other classes are suppressed, too; not by fusion, whose means
-        are of one class.
+        `box_fusion.weighted_box_fusion`. Fusion uses the `_MOST_FUSED` best candidates, and a
+        detection gets the best score of its boxes.
+      sigma: the sigma of 'soft_nms_gaussian'.
+      min_score: the minimum score after Soft-NMS.
+      class_agnostic: whether boxes of other classes are suppressed, too. Fusion does not allow it,
+        since its means are those of one class.
 
     Raises:
       ValueError: there is no such method, or `class_agnostic` is set for fusion.
@@ -216,7 +217,7 @@ def suppress(
         options |= {"decay": decay, "sigma": sigma, "min_score": min_score}
         of_image = functools.partial(_by_soft_nms, **options)
     if found[0].shape[0] == 1:
-        # The same without a batch of loops, which no converter to ONNX takes.
+        # The same without a batch of loops, which no converter to ONNX accepts.
         kept = jax.tree.map(lambda part: part[None], of_image(Candidates(*(p[0] for p in found))))
     else:
         kept = jax.vmap(of_image)(found)
@@ -233,7 +234,7 @@ def check_suppression(method: str, class_agnostic: bool) -> None:
     """Refuses an unknown method of `suppress`, and a fusion of boxes of several classes.
 
     Raises:
-      ValueError: it is one of these.
+      ValueError: the method is unknown, or it is a fusion and `class_agnostic` is set.
     """
     if method not in SUPPRESSIONS:
         raise ValueError(f"suppression is {method!r}; it must be one of {SUPPRESSIONS}.")
@@ -245,7 +246,7 @@ def check_suppression(method: str, class_agnostic: bool) -> None:
 
 
 def _for_suppression(image: Candidates, class_agnostic: bool) -> Candidates:
-    """The candidates with the labels that keep them apart in NMS."""
+    """Returns the candidates with labels such that NMS compares boxes of equal labels only."""
     return image._replace(labels=jnp.zeros_like(image.labels)) if class_agnostic else image
 
 
@@ -273,7 +274,7 @@ def _level_candidates(
     count: int,
     codec: BoxCodec,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Boxes `[B, k, 4]`, scores `[B, k]` and labels `[B, k]` of a level's best (anchor, class)."""
+    """Returns boxes `[B, k, 4]`, scores and labels `[B, k]` of a level's best (anchor, class)."""
     logits, deltas, anchors = jnp.asarray(logits), jnp.asarray(deltas), jnp.asarray(anchors)
     top_logits, anchor_index, labels = _top_entries(logits, count)
     top_deltas = jnp.take_along_axis(deltas, anchor_index[:, :, None], axis=1)
@@ -285,26 +286,27 @@ def _level_candidates(
 def _logits_of_products(
     logits: ArrayLike, quality: ArrayLike, exponents: tuple[float, float]
 ) -> jax.Array:
-    """Logits `[B, N, C]` whose sigmoids are the scores `p^a q^b`."""
+    """Returns logits `[B, N, C]` whose sigmoids are the scores `p^a q^b`."""
     of_class, of_box = box_ops.at_least_float32(logits, quality)
     of_class_part, of_box_part = exponents
     log_score = of_class_part * jax.nn.log_sigmoid(of_class)
     log_score += of_box_part * jax.nn.log_sigmoid(jnp.broadcast_to(of_box, of_class.shape))
-    # log(s / (1 - s)), of a score that float32 tells from 1.
+    # log(s / (1 - s)), for a score that differs from 1 in float32.
     return log_score - jnp.log(-jnp.expm1(jnp.minimum(log_score, -1e-7)))
 
 
 def _top_entries(logits: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The highest of `[B, N, C]`: values, anchor and class, each `[B, min(count, N * C)]`.
+    """Returns the highest entries of `[B, N, C]`: values, anchor and class.
 
-    In descending order, ties by lower anchor, then class. The `count` highest entries lie in the
-    `count` anchors with the highest maxima (each of these holds an entry ahead of any entry of the
-    other anchors), which spares sorting N * C numbers, 12 million on the finest level.
+    Each array is `[B, min(count, N * C)]`, in descending order, with ties ordered by anchor, then
+    class. The `count` highest entries belong to the `count` anchors with the highest maxima (each
+    of these has an entry ahead of any entry of the other anchors). This avoids sorting N * C
+    numbers, 12 million on the finest level.
     """
     num_classes = logits.shape[2]
     logits = with_nan_last(logits, -jnp.inf)
     candidates = highest(jnp.max(logits, axis=2), count)
-    # In their own order, so that equal entries are found lowest anchor first.
+    # In ascending order, so that among equal entries the lowest anchor comes first.
     candidates = jnp.sort(candidates, axis=1)
     entries = jnp.take_along_axis(logits, candidates[:, :, None], axis=1)
     entries = entries.reshape(entries.shape[0], -1)

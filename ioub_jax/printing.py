@@ -1,17 +1,17 @@
-"""Names from users' data on terminals, in tables and in pictures."""
+"""Names from users' data, made printable for terminals, tables and pictures."""
 
 import unicodedata
 
-# Spaces of other scripts, and what joins letters in some of them: they are no control characters.
+# Characters that join or separate letters in some scripts; they are not control characters.
 _HARMLESS = {"\u200c", "\u200d"}
 
 
 def printable(text: str) -> str:
-    r"""A text of one line that shows its content and has no other effect on a terminal.
+    r"""A text in one line that shows its content and has no other effect on a terminal.
 
     Control characters (line breaks, cursor movements, changes of the writing direction) and lone
-    surrogates (bytes of a file name that are not UTF-8) become escapes as in Python's and JSON's
-    strings: `\n`, `\x1b`, `\u202e`, `\udcff`.
+    surrogates (bytes of a file name that are not UTF-8) become escapes as in strings of Python and
+    JSON: `\n`, `\x1b`, `\u202e`, `\udcff`.
     """
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""Highest values of arrays, under jit, the same on every platform."""
+"""Highest values of arrays, under jit, with the same result on every platform."""
 
 import functools
 
@@ -7,15 +7,15 @@ import jax.numpy as jnp
 
 from ioub_jax import boxes as box_ops
 
-#: Numbers of which `few_highest` first knows the highest alone: what a TPU holds in a row.
+#: The size of the groups whose maxima `few_highest` computes first: what a TPU holds in a row.
 GROUP = 128
 
 
 def with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
-    """Gives NaN the lowest value.
+    """Replaces NaN by the lowest value.
 
-    In XLA's order NaN is the highest value, and in a maximum it either is or does not count,
-    depending on the platform.
+    In XLA's order, NaN is the highest value, and whether a maximum ignores NaN depends on the
+    platform.
     """
     return jnp.where(jnp.isnan(values), lowest, values)
 
@@ -23,7 +23,7 @@ def with_nan_last(values: jax.Array, lowest: float) -> jax.Array:
 def highest(values: jax.Array, count: int) -> jax.Array:
     """Indices `[..., min(count, P)]` of the highest of `[..., P]`, descending, ties by lower index.
 
-    On a TPU, `top_k` of this many values is two sorts.
+    On a TPU it sorts, since `top_k` of this many values is compiled to two sorts.
     """
     count = min(count, values.shape[-1])
     indices: jax.Array = jax.lax.platform_dependent(
@@ -36,26 +36,26 @@ def highest(values: jax.Array, count: int) -> jax.Array:
 
 def _highest_by_sort(values: jax.Array, count: int) -> jax.Array:
     order = jnp.argsort(values, axis=-1, descending=True)[..., :count].astype(jnp.int32)
-    # `shard_map` takes the order for the same on all devices; so it is one of their values.
+    # `shard_map` treats the order as equal on all devices; this makes it vary like the values.
     return jnp.where(values[..., :count] > 0.0, order, order)
 
 
 def _highest_by_top_k(values: jax.Array, count: int) -> jax.Array:
-    # It takes -0 for less than 0, and on CPUs it is fast for float32 and nothing else.
+    # `top_k` orders -0 below 0, and on CPUs it is fast only for float32.
     (values,) = box_ops.at_least_float32(values)
     return jax.lax.top_k(jnp.where(values == 0.0, 0.0, values), count)[1]
 
 
 def few_highest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The highest of many numbers where few are wanted, for arrays that are sharded over devices.
+    """A few of the highest of many numbers, for arrays that are sharded over devices.
 
-    `top_k` collects such an array on every device; this only compares within it. The numbers are
-    read once, in groups; after that each of `count` passes reads the highest of the groups, or the
-    numbers of the `count` groups with the highest ones.
+    `top_k` collects such an array on every device; this function only compares numbers. All numbers
+    are read once, in groups. Then each of `count` passes reads the maxima of the groups, and each
+    of `count` further passes the numbers in the `count` groups with the highest maxima.
 
     Args:
       values: `[..., P]` floating; NaN and -inf count as the lowest finite number.
-      count: how many are wanted, at least 1.
+      count: the number of highest values to find, at least 1.
 
     Returns:
       `[..., min(count, P)]` values, descending, and their int32 positions, ties by lower position.
@@ -67,7 +67,7 @@ def few_highest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         return highest_in_passes(values, _positions(values), count)
     groups = in_groups(values)
     of_groups = jnp.max(groups, axis=-1)
-    # Whatever is among the highest is in one of the groups that have the highest.
+    # The highest numbers are in the groups with the highest maxima.
     _, chosen = highest_in_passes(of_groups, _positions(of_groups), count)
     candidates = jnp.take_along_axis(groups, chosen[..., None], axis=-2)
     positions = positions_in_groups(chosen)
@@ -75,14 +75,14 @@ def few_highest(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 
 def in_groups(values: jax.Array) -> jax.Array:
-    """`[..., P]` as `[..., G, GROUP]`, padded with -inf."""
+    """Reshapes `[..., P]` to `[..., G, GROUP]`, padded with -inf."""
     padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % GROUP)]
     padded = jnp.pad(values, padding, constant_values=-jnp.inf)
     return padded.reshape(*values.shape[:-1], -1, GROUP)
 
 
 def positions_in_groups(chosen: jax.Array) -> jax.Array:
-    """The positions of all numbers of the chosen groups: `[..., K]` to `[..., K * GROUP]`."""
+    """The positions of all numbers in the chosen groups: `[..., K]` to `[..., K * GROUP]`."""
     within = jax.lax.broadcasted_iota(jnp.int32, (*chosen.shape, GROUP), chosen.ndim)
     positions = chosen[..., None] * GROUP + within
     return positions.reshape(*chosen.shape[:-1], -1)
@@ -91,12 +91,12 @@ def positions_in_groups(chosen: jax.Array) -> jax.Array:
 def highest_in_passes(
     values: jax.Array, positions: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The highest numbers, one in each pass.
+    """The highest numbers, one of them in each pass.
 
     Args:
       values: `[..., P]` floating, at least `count` of them above -inf, none NaN.
       positions: `[..., P]` int32, all different.
-      count: how many are wanted.
+      count: the number of highest values to find.
 
     Returns:
       `[..., count]` values, descending, and positions, ties by lower position.

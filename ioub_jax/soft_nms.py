@@ -8,13 +8,13 @@ from jax.typing import ArrayLike
 
 from ioub_jax import boxes as box_ops
 
-#: How a box decays one of its class that it overlaps: by 1 - IoU from a threshold on (equation 2),
-#: or by exp(-IoU^2 / sigma) (equation 3).
+#: The factor for the score of a box that a better one of its class overlaps: 1 - IoU from a
+#: threshold on (equation 2), or exp(-IoU^2 / sigma) (equation 3).
 DECAYS = ("linear", "gaussian")
 
 
 class _Picked(NamedTuple):
-    """State of a Soft-NMS: the remaining scores of the boxes `[P]`, and the picked ones `[K]`."""
+    """State of a Soft-NMS: the current scores of the boxes `[P]`, and the picked boxes `[K]`."""
 
     left: jax.Array
     number: jax.Array
@@ -37,25 +37,25 @@ def soft_nms(
     """Soft-NMS within each class of one image.
 
     The best remaining box is kept with its current score, and lowers the scores of the boxes of its
-    class that it overlaps, `max_detections` times. Since scores never rise, these are the first
-    `max_detections` boxes of a complete Soft-NMS. It equals mmcv's `soft_nms` with `offset=0`. No
-    gradient flows through it.
+    class that it overlaps; this is repeated `max_detections` times. Since scores never rise, the
+    result is the first `max_detections` boxes of a complete Soft-NMS. It equals that of mmcv's
+    `soft_nms` with `offset=0`. No gradient flows through it.
 
     Args:
       boxes: `[P, 4]` xyxy, pixels; P is at least 1.
-      scores: `[P]`, none below 0. NaN is never picked.
+      scores: `[P]`, none below 0. A box with a score of NaN is never picked.
       labels: `[P]` int.
-      valid: `[P]` bool; the other boxes, and those that are not finite, are neither picked nor
-        lower a score.
+      valid: `[P]` bool; other boxes, and boxes that are not finite, are not picked and do not lower
+        scores.
       decay: one of `DECAYS`.
       max_detections: K.
-      iou_threshold: of 'linear', the IoU from which a score is lowered.
-      sigma: of 'gaussian'.
-      min_score: a box is kept as long as its score is at least this.
+      iou_threshold: the IoU from which 'linear' lowers a score.
+      sigma: the sigma of 'gaussian'.
+      min_score: the minimum score of a kept box.
 
     Returns:
-      `[K]` int32 indices of the boxes that are kept by descending score, `[K]` their scores, and
-      `[K]` bool, False (with index and score 0) where there was no box left.
+      `[K]` int32 indices of the kept boxes by descending score, `[K]` their scores, and `[K]` bool,
+      which is False (with index and score 0) if there are fewer than K boxes.
 
     Raises:
       ValueError: there is no such decay.
@@ -70,7 +70,7 @@ def soft_nms(
     slots = jnp.arange(most, dtype=jnp.int32)
 
     def goes_on(state: _Picked) -> jax.Array:
-        # Not by their maximum: that of minus infinities is in OpenVINO the lowest finite number.
+        # Not by the maximum: in OpenVINO, that of minus infinities is the lowest finite number.
         return (state.number < most) & jnp.any(state.left > -jnp.inf)
 
     def pick(state: _Picked) -> _Picked:
@@ -88,7 +88,7 @@ def soft_nms(
         )
 
     left = jnp.where(there, scores, -jnp.inf)
-    # `shard_map` asks that what a loop begins with differs between devices as its results do.
+    # `shard_map` requires that the initial values of a loop vary between devices like its results.
     nothing = jnp.where(there[0], 0, jnp.zeros_like(labels[0]))
     empty = jnp.broadcast_to(nothing[None], slots.shape)
     end = jax.lax.while_loop(
@@ -100,7 +100,7 @@ def soft_nms(
 
 
 def _factors(overlap: jax.Array, decay: str, iou_threshold: float, sigma: float) -> jax.Array:
-    """Factors of the scores of boxes that a better one overlaps by these IoUs."""
+    """Returns the factors for the scores of boxes that a better box overlaps by these IoUs."""
     if decay == "gaussian":
         return jnp.exp(-jnp.square(overlap) / sigma)
     return jnp.where(overlap >= iou_threshold, 1.0 - overlap, 1.0)

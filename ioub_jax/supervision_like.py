@@ -1,7 +1,7 @@
 """Detections in the form of the package supervision, without that package.
 
-Its tools for drawing, counting and tracking use attributes and a few methods of detections, but do
-not check their class.
+Its tools for drawing, counting and tracking use the attributes and a few methods of detections, but
+do not check their class.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-#: What supervision's `Position` calls a place -> the shares of width and height it lies at.
+#: Name of a place in supervision's `Position` -> its position as shares of width and height.
 _PLACES = {
     "CENTER": (0.5, 0.5),
     "CENTER_LEFT": (0.0, 0.5),
@@ -26,18 +26,18 @@ _PLACES = {
 
 @dataclasses.dataclass(eq=False)
 class SupervisionLike:
-    """k detections with the attributes of `supervision.Detections`, in its order.
+    """k detections with the attributes of `supervision.Detections`, in the same order.
 
-    `supervision.Detections(**vars(this))` makes the real one.
+    `supervision.Detections(**vars(this))` creates the real one.
 
     Attributes:
       xyxy: float32 `[k, 4]` in pixels of the image.
-      mask: None, there are no masks.
+      mask: None, since there are no masks.
       confidence: float32 `[k]`.
       class_id: int64 `[k]`, positions in the detector's classes.
-      tracker_id: None, until a tracker gives one.
-      data: `class_name`, `[k]` of texts.
-      metadata: empty, for all detections together.
+      tracker_id: None until a tracker sets it.
+      data: `class_name`, `[k]` strings.
+      metadata: data for all detections together; empty.
     """
 
     xyxy: np.ndarray
@@ -53,7 +53,7 @@ class SupervisionLike:
         return len(self.xyxy)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Iterates over `(xyxy, mask, confidence, class_id, tracker_id, data)` of each."""
+        """Iterates over `(xyxy, mask, confidence, class_id, tracker_id, data)` of detections."""
         rows = (self.mask, self.confidence, self.class_id, self.tracker_id)
         for index, box in enumerate(self.xyxy):
             values = (None if row is None else row[index] for row in rows)
@@ -64,11 +64,11 @@ class SupervisionLike:
             )
 
     def __getitem__(self, index: Any) -> Any:
-        """Detections at a number, numbers, a slice or a mask; at a text, that entry of `data`."""
+        """Detections at an index, indices, a slice or a mask; for a string, its `data`."""
         return self.data.get(index) if isinstance(index, str) else self.select(index)
 
     def select(self, index: Any) -> "SupervisionLike":
-        """Detections at a number, numbers, a slice or a mask."""
+        """Detections at an index, indices, a slice or a mask."""
         if isinstance(index, int | np.integer):
             index = [int(index)]
         if isinstance(index, list) and not index:
@@ -81,7 +81,7 @@ class SupervisionLike:
         return dataclasses.replace(self, data=data, **rows)
 
     def get_data(self, key: str) -> Any:
-        """Entry of `data` of a name, or None."""
+        """Entry of `data` with a name, or None."""
         return self.data.get(key)
 
     def is_empty(self) -> bool:
@@ -90,7 +90,7 @@ class SupervisionLike:
 
     @property
     def area(self) -> np.ndarray:
-        """`[k]` areas of the boxes."""
+        """Areas of the boxes, `[k]`."""
         sides = self.xyxy[:, 2:] - self.xyxy[:, :2]
         areas: np.ndarray = sides[:, 0] * sides[:, 1]
         return areas
@@ -102,12 +102,15 @@ class SupervisionLike:
 
     @property
     def box_aspect_ratio(self) -> np.ndarray:
-        """`[k]`, width over height; NaN where the height is 0."""
+        """Width divided by height, `[k]`; NaN where the height is 0."""
         width, height = (self.xyxy[:, 2:] - self.xyxy[:, :2]).astype(np.float64).T
         return np.divide(width, height, out=np.full(len(self), np.nan), where=height != 0)
 
     def get_anchors_coordinates(self, anchor: Any) -> np.ndarray:
-        """`[k, 2]`, x and y of a place of each box, one of supervision's `Position`.
+        """Coordinates x and y of a place in each box, `[k, 2]`.
+
+        Args:
+          anchor: the place, one of supervision's `Position`.
 
         Raises:
           ValueError: boxes have no such place.

@@ -1,7 +1,7 @@
 """Merging of the detections of an image's tiles by NMS over the whole image.
 
-It runs in numpy, on the host, since the number of detections differs between images, and nothing is
-compiled for a number of them.
+It runs in numpy on the host: the number of detections differs between images, and jax would compile
+a program for every number.
 """
 
 import itertools
@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Pixels of the network's input within which a box reaches to a border of its tile.
+#: The distance from its tile's border, in pixels of the network's input, at which a box reaches it.
 BORDER = 2.0
-#: Share of a box at such a border from which it is taken for a part of a box that covers it.
+#: The share of a box at such a border that another box must cover, for it to be a part of that box.
 COVERED = 0.7
 
 
@@ -41,27 +41,27 @@ def merge(
 ) -> Found:
     """Merges the detections of an image's tiles.
 
-    An object in several tiles is detected in each, and cut in some of them. So of two detections of
-    a class in different tiles, the later one is left out if
+    An object in several tiles is detected in each of them, and cut in some. Of two detections of a
+    class in different tiles, the later one in the order below is therefore left out if
 
     - their IoU is above `nms_iou`, as in the NMS of a single image, or
-    - it reaches to a border of its tile inside of the image, and at least `COVERED` of it lies in
-      the other one: it is a part of the same object.
+    - it reaches a border of its tile inside the image, and at least `COVERED` of it is inside the
+      other one, so that it is a part of the same object.
 
-    Detections at such a border come after all others, however high their scores, so that a part
-    never replaces the whole; then scores decide. Two detections of one tile do not suppress each
-    other, since the NMS of the tile has compared them.
+    Detections at such a border come after all others, whatever their scores, so that a part never
+    replaces the whole; within both groups, the order is that of the scores. Two detections of the
+    same tile do not suppress each other, since the NMS of the tile has compared them.
 
     Args:
-      found: detections of each of t tiles, in pixels of the tile.
+      found: the detections of each of t tiles, in pixels of the tile.
       windows: `[t, 4]` xyxy, the tiles in pixels of the image.
       size: height and width of the image.
-      nms_iou: see above.
-      max_detections: the most detections of the image.
+      nms_iou: the IoU above which a detection is left out.
+      max_detections: the maximum number of detections in the image.
       zoom: pixels of the network's input per pixel of the image.
 
     Returns:
-      the detections of the image, best first, in its pixels.
+      the detections of the image, best first, in pixels of the image.
     """
     counts = [len(one.labels) for one in found]
     tile = np.repeat(np.arange(len(found)), counts)
@@ -72,7 +72,7 @@ def merge(
     )
     at_border = _at_inner_border(boxes, tile, windows, size, BORDER / zoom)
     boxes = boxes + windows[tile][:, [0, 1, 0, 1]].astype(np.float32)
-    # The rank of each: whole ones before parts, then by score, of equals in their order.
+    # Whole boxes come before parts, then higher scores before lower ones; ties keep their order.
     order = np.lexsort((-scores, at_border))
     kept = np.ones(len(boxes), bool)
     losers = _losers(boxes, labels, at_border, order, counts, windows, nms_iou)
@@ -87,7 +87,7 @@ def merge(
 def _at_inner_border(
     boxes: np.ndarray, tile: np.ndarray, windows: np.ndarray, size: tuple[int, int], border: float
 ) -> np.ndarray:
-    """True where a box, in pixels of its tile, reaches a border that is not one of the image."""
+    """Returns whether each box, in pixels of its tile, reaches a border inside the image."""
     sides = windows[:, 2:] - windows[:, :2]
     begins = (windows[:, :2] > 0)[tile] & (boxes[:, :2] < border)
     inside = windows[:, 2:] < np.array(size[::-1])
@@ -105,7 +105,7 @@ def _losers(
     windows: np.ndarray,
     nms_iou: float,
 ) -> dict[int, np.ndarray]:
-    """Detection -> those of other tiles that it suppresses, if it is kept itself."""
+    """Returns detection -> the detections of other tiles that it suppresses if it is kept."""
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -141,7 +141,7 @@ def _losers(
 
 
 def _overlapping(windows: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs of tiles that overlap, each once."""
+    """Returns the pairs of tiles that overlap, each of them once."""
     pairs = []
     for first in range(len(windows)):
         rest = windows[first + 1 :]

@@ -19,12 +19,12 @@ class TiledDetection:
     """Detects in images tile by tile.
 
     Args:
-      tiling: rule by which images are cut.
+      tiling: the tiling of images.
       detect: maps at most `batch_size` tiles, uint8 `[h, w, 3]`, to the detections in each, in
         pixels of the tile.
-      batch_size: number of tiles in a batch; they may be from several images.
-      nms_iou: as `tile_merging.merge`.
-      max_detections: as `tile_merging.merge`.
+      batch_size: the number of tiles in a batch, which may come from several images.
+      nms_iou: as in `tile_merging.merge`.
+      max_detections: as in `tile_merging.merge`.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class TiledDetection:
         """Yields the detections of each image in order, except that errors may come earlier.
 
         Args:
-          images: any number of them.
-          open_image: opens one; raises `DataError` where that fails.
+          images: any number of images.
+          open_image: opens an image, or raises `DataError`.
 
         Yields:
-          The position of an image, its height and width, and its detections in its pixels, or the
-          error that it cannot be read.
+          The position of an image, its height and width, and its detections in pixels of the image,
+          or an error if the image cannot be read.
         """
         batch: list[tuple[int, np.ndarray]] = []
         for index, read in _ahead(self._rows_of_tiles(images, open_image)):
@@ -72,7 +72,7 @@ class TiledDetection:
     def _rows_of_tiles(
         self, images: Iterable[_T], open_image: Callable[[_T], ImageRows]
     ) -> Iterator[tuple[int, list[np.ndarray] | DataError]]:
-        """The tiles of every image, a row at a time, or the error that ends them."""
+        """Yields the tiles of every image, a row at a time, or the error that ends them."""
         for index, image in enumerate(images):
             try:
                 rows = open_image(image)
@@ -89,7 +89,7 @@ class TiledDetection:
     def _detected(
         self, batch: list[tuple[int, np.ndarray]]
     ) -> Iterator[tuple[int, Size, Found | DataError]]:
-        """Detects in a batch, and yields the images whose last tile was in it."""
+        """Detects objects in a batch, and yields the images whose last tile was in it."""
         found = self._detect([pixels for _, pixels in batch])
         for (index, _), of_tile in zip(batch, found, strict=True):
             tiles = self._found[index]
@@ -105,7 +105,7 @@ class TiledDetection:
 
 
 def _ahead(items: Iterator[_T]) -> Iterator[_T]:
-    """The same items, each made while the one before is processed."""
+    """Yields the same items, each computed while the previous one is processed."""
     nothing = object()
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         pending: Any = thread.submit(next, items, nothing)

@@ -2,8 +2,8 @@
 
 XLA compiles for a described topology on any machine that has the package `libtpu`. The memory,
 flops and bytes that it reports for the program are the same as on the TPU. No time is measured: the
-roofline compares programs and is not a forecast. XLA counts the bytes of every operation, even if a
-chip keeps them in its fast memory, and too few for gathers, scatters and sorts.
+roofline is for comparing programs and is not a forecast. XLA counts the bytes of every operation,
+even if a chip keeps them in its fast memory, and undercounts gathers, scatters and sorts.
 """
 
 import collections
@@ -29,15 +29,16 @@ from ioub_jax.from_config import loading_parts, training_parts
 
 
 class Chip(NamedTuple):
-    """A chip as Google publishes it (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
+    """Published numbers of a chip (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
 
     Attributes:
-      memory: HBM in GB.
-      teraflops: peak of bfloat16, in TFLOP/s.
-      bandwidth: of the HBM, in GB/s.
-      options: compiler options that make the whole chip one device; v4 and v5p have two
+      memory: the HBM in GB.
+      teraflops: the peak in bfloat16, in TFLOP/s.
+      bandwidth: the bandwidth of the HBM, in GB/s.
+      options: compiler options by which the whole chip is one device; v4 and v5p have two
         TensorCores.
-      devices: number of jax devices of the chip, each with its part of the three; 2 for a tpu7x.
+      devices: the number of jax devices of the chip, which share its memory, flops and bandwidth; 2
+        for a tpu7x.
     """
 
     memory: float
@@ -61,9 +62,9 @@ class Collective(NamedTuple):
 
     Attributes:
       kind: 'all-reduce', 'all-gather', ...
-      operations: number of operations.
-      total_bytes: of their results, on one device.
-      largest_bytes: of the largest of them.
+      operations: the number of operations.
+      total_bytes: the bytes of their results, on one device.
+      largest_bytes: the bytes of the largest result.
     """
 
     kind: str
@@ -74,24 +75,24 @@ class Collective(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A program compiled for a topology. Bytes and flops are those of one device.
+    """A program compiled for a topology; bytes and flops are those of one device.
 
-    A device is a chip, except that it is half a tpu7x.
+    A device is a chip, or half of a tpu7x.
 
     Attributes:
-      topology: 'v5e:4x4'.
-      chips: number of chips.
-      batch_per_chip: images of one chip.
+      topology: the topology, such as 'v5e:4x4'.
+      chips: the number of chips.
+      batch_per_chip: the number of images on one chip.
       canvas: height and width of the images.
       fits: whether the program fits into the device's memory.
       reason: the reason why it does not, in XLA's words.
-      argument_bytes: of the state, the batch and the anchors.
-      output_bytes: of the results that are not written where an argument was.
-      temporary_bytes: needed in between.
-      flops: floating-point operations.
-      bytes_accessed: read and written by all operations.
-      collectives: communication between devices.
-      compile_seconds: time of the compilation.
+      argument_bytes: the bytes of the state, the batch and the anchors.
+      output_bytes: the bytes of the results that do not reuse the memory of an argument.
+      temporary_bytes: the bytes of intermediate values.
+      flops: the floating-point operations.
+      bytes_accessed: the bytes that all operations read and write.
+      collectives: the communication between devices.
+      compile_seconds: the time of the compilation.
       program: the text of the compiled program.
     """
 
@@ -117,17 +118,17 @@ class Plan:
 
     @property
     def batch_per_device(self) -> int:
-        """Images per device."""
+        """The number of images on one device."""
         return self.batch_per_chip // self.chip.devices
 
     @property
     def compute_seconds(self) -> float:
-        """Time of the flops at the chip's peak."""
+        """The time of the flops at the chip's peak."""
         return self.chip.devices * self.flops / (self.chip.teraflops * 1e12)
 
     @property
     def memory_seconds(self) -> float:
-        """Time of the bytes at the chip's bandwidth."""
+        """The time of the bytes at the chip's bandwidth."""
         return self.chip.devices * self.bytes_accessed / (self.chip.bandwidth * 1e9)
 
     @property
@@ -136,7 +137,7 @@ class Plan:
         return self.chips * self.batch_per_chip / max(self.compute_seconds, self.memory_seconds)
 
     def record(self) -> dict[str, Any]:
-        """The numbers as JSON can hold them, per image too."""
+        """The numbers in types that JSON has, also per image."""
         record = dataclasses.asdict(self)
         del record["program"]
         record["collectives"] = [collective._asdict() for collective in self.collectives]
@@ -151,7 +152,7 @@ class Plan:
         return record
 
     def describe(self) -> str:
-        """The plan as text for a person to read."""
+        """The plan as readable text."""
         parts, images = self.chip.devices, self.batch_per_device
         device, of_devices = ("chip", "") if parts == 1 else ("device", f" of {parts} devices")
         title = (
@@ -214,10 +215,11 @@ def topology_devices(topology: str) -> Sequence[Any]:
         )
     sides = [int(side) for side in grid.split("x")]
     options = dict(CHIPS[chip].options)
-    if math.prod(sides) < 4:  # a part of the usual host
+    if math.prod(sides) < 4:  # a part of a usual host
         options["chips_per_host_bounds"] = (*sides, 1, 1)[:3]
-    # Without these libtpu asks the network what machine this is, and complains that it is none; it
-    # lets only one process load it, and writes logs into the folder for temporary files.
+    # Without these settings, libtpu asks the network for the type of this machine and complains
+    # that it is not a TPU; it allows only one process to load it, and writes logs into the folder
+    # for temporary files.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     os.environ.setdefault("TPU_LOG_DIR", "disabled")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -252,12 +254,12 @@ def plan_step(
 
     Args:
       program: 'train', or 'evaluation' for the step that detects.
-      config: the whole configuration; the largest of its canvases is planned for, and no weights
-        are read.
+      config: the whole configuration. Only the largest of its canvases is used, and no weights are
+        read.
       num_classes: C.
-      topology: its name.
-      batch_per_device: images on one device, which is a chip, or half a tpu7x.
-      devices: of the topology.
+      topology: the name of the topology.
+      batch_per_device: the number of images on one device, which is a chip, or half of a tpu7x.
+      devices: the devices of the topology.
 
     Raises:
       ConfigError: the configuration cannot be run.
@@ -290,11 +292,11 @@ def largest_batch(plan_of: Callable[[int], Plan], first: int = 1) -> Plan:
     Doubles the batch from `first` on until it no longer fits, then bisects the interval.
 
     Args:
-      plan_of: makes the plan for a number of images per device.
-      first: number to begin with.
+      plan_of: returns the plan for a number of images per device.
+      first: the number to begin with.
 
     Returns:
-      That plan; if not even one image fits, the plan for one.
+      The plan with the most images, or the plan for one image if not even that fits.
     """
     best, low, high = None, 0, first
     plan = plan_of(first)
@@ -317,9 +319,9 @@ def planned_detector(
     batch_per_device: int,
     devices: Sequence[Any],
 ) -> tuple[ml_collections.ConfigDict, PlacedDetector]:
-    """The configuration that `plan_step` compiles, with its largest canvas alone, and its detector.
+    """The configuration that `plan_step` compiles, with only its largest canvas, and its detector.
 
-    The arguments are as there.
+    The arguments are those of `plan_step`.
     """
     refusals.check(config)
     config = training_parts.planned(config, batch_per_device * len(devices))
@@ -346,7 +348,7 @@ def _compile(program: Any, arguments: tuple[Any, ...], topology: str, size: dict
         topology,
         fits=True,
         argument_bytes=memory.argument_size_in_bytes,
-        # A donated argument's memory is used again by an output.
+        # The memory of a donated argument is reused by an output.
         output_bytes=memory.output_size_in_bytes - memory.alias_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,
         flops=cost["flops"],
@@ -359,7 +361,7 @@ def _compile(program: Any, arguments: tuple[Any, ...], topology: str, size: dict
 
 
 def _memory_sentence(message: str) -> str:
-    """The sentence with the numbers in XLA's report of a program that does not fit."""
+    """Returns the sentence with the numbers from XLA's report on a program that does not fit."""
     found = re.search(
         r"Used [\d.]+\w* of [\d.]+\w* hbm\. Exceeded hbm capacity by [\d.]+\w*", message
     )
@@ -369,7 +371,8 @@ def _memory_sentence(message: str) -> str:
 # ------------------------------------------------------------------ collectives
 
 _KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-# `%all-reduce.1 = (f32[8]{0:T(256)}, f32[]) all-reduce(...)`; of an asynchronous pair the start.
+# `%all-reduce.1 = (f32[8]{0:T(256)}, f32[]) all-reduce(...)`; an asynchronous pair counts by its
+# start.
 _COLLECTIVE = re.compile(
     rf"^\s*(?:ROOT )?%?[\w.-]+ = (?P<result>.*?) (?P<kind>{'|'.join(_KINDS)})(?P<start>-start)?\("
 )
@@ -380,11 +383,11 @@ def collectives_of(hlo: str) -> tuple[Collective, ...]:
     """The communication in a compiled program.
 
     Args:
-      hlo: the text of the program, as `compiled.as_text()` gives it.
+      hlo: the text of the program, as `compiled.as_text()` returns it.
 
     Returns:
-      One entry a kind, in alphabetical order. An operation counts once, even if it is split into a
-      start and an end.
+      One entry for each kind, in alphabetical order. An operation counts once, even if it is split
+      into a start and an end.
     """
     sizes: dict[str, list[int]] = collections.defaultdict(list)
     for line in hlo.splitlines():
@@ -393,7 +396,7 @@ def collectives_of(hlo: str) -> tuple[Collective, ...]:
             continue
         arrays = [_bytes(array) for array in _ARRAY.finditer(found["result"])]
         if found["start"] and found["kind"] != "all-reduce":
-            # Operand and result, and for a permutation two counters.
+            # The arrays are operand and result and, for a permutation, two counters.
             arrays = arrays[1:2]
         sizes[found["kind"]].append(sum(arrays))
     return tuple(

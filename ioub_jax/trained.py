@@ -44,12 +44,12 @@ class Trained:
     """A detector with its variables, and the images to use it on.
 
     Attributes:
-      placed: the detector on the devices it was trained on.
+      placed: the detector on the devices of its training.
       variables: its variables, on these devices.
-      source: a split of the data set it was trained on, or of another one.
-      loading: conversion of images to batches.
-      metrics: metrics of its evaluation.
-      batch_size: number of images in a batch of the evaluation.
+      source: a split of the data set of its training, or of another one.
+      loading: the conversion of images to batches.
+      metrics: the metrics of its evaluation.
+      batch_size: the number of images in a batch of the evaluation.
       settings: its configuration for JSON.
       measured: the best score thresholds, if they were measured.
     """
@@ -94,7 +94,7 @@ class Trained:
 
 
 def _reading_of(source: Source) -> Reading:
-    """Reading of a data set's images as pixels; without image files, the pixels as they are."""
+    """Returns the reading of a data set's images; without image files, pixels are unchanged."""
     if isinstance(source, AnnotatedImages):
         return source.reading
     return dataclasses.replace(AS_STORED, channels=channels_of(source))
@@ -161,9 +161,9 @@ def load_run(
       ema: True to use the moving average of the weights, if the run keeps one.
       changes: new values for keys of the run's configuration, to use it on other data:
         `{"data.coco.root": "elsewhere"}`.
-      network: the network of a run that was trained with one of your own.
-      detector: the detector of a run that was trained with one of your own.
-      views: test-time augmentation, as for `load`.
+      network: the network, for a run that was trained with your own network.
+      detector: the detector, for a run that was trained with your own detector.
+      views: test-time augmentation, as in `load`.
 
     Raises:
       ConfigError: the workdir has no run, or no such checkpoint, or a key cannot be changed, or

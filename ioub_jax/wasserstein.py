@@ -1,10 +1,10 @@
-"""Similarity of boxes as Gaussians (NWD), which tells apart even boxes that do not overlap.
+"""Similarity of boxes as Gaussians (NWD), which also distinguishes boxes that do not overlap.
 
 A box is modelled as the normal distribution with its centre as the mean and half its sides as the
 standard deviations. The squared 2-Wasserstein distance of two such distributions is
 `W^2 = dx^2 + dy^2 + ((w - w')^2 + (h - h')^2) / 4`, in square pixels, and
 `NWD = exp(-sqrt(W^2 + eps) / constant)` (Wang et al., arXiv 2110.13389, equations 5-9). It is 1 for
-equal boxes (except for eps) and falls with the distance in pixels, however small the boxes are.
+equal boxes (except for eps) and decreases with the distance in pixels, however small the boxes are.
 
 Numbers are computed in float32, or in float64 when an input is float64.
 """
@@ -27,8 +27,8 @@ def aligned_similarity(
     Args:
       boxes: `[..., 4]` xyxy, pixels.
       other_boxes: `[..., 4]` xyxy, pixels.
-      constant: pixels, above 0: the distance at which the similarity is 1 / e.
-      eps: square pixels, added under the root; the authors' loss has 1e-7.
+      constant: the distance in pixels, above 0, at which the similarity is 1 / e.
+      eps: square pixels that are added under the root; the authors' loss has 1e-7.
 
     Returns:
       `[...]` in 0..1; differentiable in both arguments, with gradient 0 where the distance is 0.
@@ -45,8 +45,8 @@ def pairwise_similarity(
     Args:
       boxes: `[..., N, 4]` xyxy, pixels.
       other_boxes: `[..., M, 4]` xyxy, pixels; missing leading dimensions are broadcast.
-      constant: as `aligned_similarity`.
-      eps: likewise.
+      constant: as in `aligned_similarity`.
+      eps: as in `aligned_similarity`.
 
     Returns:
       `[..., N, M]` in 0..1.
@@ -56,9 +56,9 @@ def pairwise_similarity(
 
 
 def _distance(first: jax.Array, second: jax.Array, eps: float) -> jax.Array:
-    """`sqrt(W^2 + eps)` of boxes of equal rank, in pixels."""
-    # Half the squared differences of the edges: with a and b those of an axis, that of its centre
-    # is (a + b) / 2 and that of its half side (b - a) / 2.
+    """Returns `sqrt(W^2 + eps)` of boxes of equal rank, in pixels."""
+    # Half of the sum of the squared differences of the edges: if the edges of an axis differ by a
+    # and b, its centre differs by (a + b) / 2 and its half side by (b - a) / 2.
     squared = jnp.sum(jnp.square(first - second), axis=-1) / 2.0 + eps
     apart = squared > 0.0
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)

@@ -25,11 +25,11 @@ python -m experiments.benchmark layers --direct
 python -m experiments.benchmark compile
 python -m experiments.benchmark gpu --folder=runs/gpu
 
-For `models`, `matching`, `losses`, `arms`, `families` and `libraries` nothing is timed, so any
-machine will do. The others are timed: compare the figures of one run with each other, not with
-those of another machine. `step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer,
-whose environment `make peers` makes; `compile` is what it takes to compile our train step;
-`libraries` makes an environment of its own.
+`models`, `matching`, `losses`, `arms`, `families` and `libraries` are not timed, so any machine
+will do. The others are timed: compare figures within one run, not with those of another machine.
+`step`, `inference`, `objective`, `nms` and `iou` are timed beside a peer, whose environment
+`make peers` creates. `compile` measures the compilation of our train step; `libraries` creates a
+separate environment.
 """
 
 import functools
@@ -87,10 +87,10 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     **{name: functools.partial(beside_peer.compare, name) for name in beside_peer.NAMES},
 }
 
-#: Measured in processes of their own, which say what they run on.
+#: Measurements in separate processes, which report the device that they run on.
 _IN_WORKERS = ("compile", "gpu", *beside_peer.NAMES)
 
-#: What a measurement needs and works on, where it is not always the same.
+#: Checks and descriptions of the inputs of measurements whose inputs depend on flags.
 _CHECKS: dict[str, Callable[[], str]] = {
     "weights": rates.check_weights,
     "input": rates.check_input,
@@ -118,14 +118,14 @@ _CHECKS: dict[str, Callable[[], str]] = {
 def main(measurement: str) -> None:
     """Runs the measurement that the only argument names."""
     result = _MEASUREMENTS[measurement]()
-    if measurement not in _IN_WORKERS:  # there it would take the device's memory, too
+    if measurement not in _IN_WORKERS:  # jax would allocate the device's memory here, too
         result = {"jax": jax.__version__, "backend": jax.default_backend()} | result
     table = result.pop("markdown", [])
     print("\n".join([json.dumps(result, indent=2), *table]))
 
 
 def dry_run(measurement: str) -> Sequence[str]:
-    """Lines that say what would be measured."""
+    """Lines that describe what would be measured."""
     described = _CHECKS[measurement]() if measurement in _CHECKS else "compiled, not run"
     return [f"Measurement: {measurement}: {described}.", "The figures are printed as JSON."]
 

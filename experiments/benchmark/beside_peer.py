@@ -1,4 +1,4 @@
-"""Speed compared with a peer: both do the same work in turns, in one run on one machine."""
+"""Speed compared with a peer: both do the same work in turns, within one run on one machine."""
 
 import pathlib
 import sys
@@ -40,10 +40,10 @@ _DTYPE = flags.DEFINE_enum(
     "Of `step`, `inference` and `objective`; a peer computes in bfloat16 under its autocast.",
 )
 
-# However short the work is, it is repeated for at least so long.
+# Short work is repeated for at least this long.
 _LEAST_SECONDS = 3.0
 
-#: What is measured, and how large the inputs are if no flag says otherwise.
+#: The measurements, with the default sizes of their inputs.
 _MEASUREMENTS = {
     "step": Workload(batch=4, height=256, width=256, classes=20, boxes=10),
     "inference": Workload(batch=4, height=256, width=256, classes=20, boxes=10),
@@ -51,7 +51,7 @@ _MEASUREMENTS = {
     "nms": Workload(batch=1, height=800, width=1344, classes=80, boxes=1),
     "iou": Workload(batch=1, height=800, width=1344, classes=1, boxes=100, candidates=200_000),
 }
-# What a convolution is part of, or what it gives.
+# Measurements that include convolutions, or their outputs.
 _IN_BFLOAT16 = ("step", "inference", "objective")
 _OF_A_DETECTOR = ("step", "inference")
 
@@ -61,9 +61,9 @@ NAMES = tuple(_MEASUREMENTS)
 def compare(name: str) -> dict[str, Any]:
     """Seconds of one repetition, ours and the peer's, their ratios, and the memory of both.
 
-    The two take turns, so that a machine that slows down slows both; a ratio is the peer's seconds
-    over ours in one turn, so above 1 we are faster. Each is a process that holds nothing else, and
-    its memory is the most that it ever had, imports and compilation included.
+    The two take turns, so that a machine that slows down slows both. A ratio is the peer's seconds
+    divided by ours in one turn: above 1, we are faster. Each side is a separate process; its memory
+    is the peak over its life, imports and compilation included.
     """
     check_peer(name)
     workload = with_flags(name)
@@ -98,7 +98,7 @@ def _side(
 
 
 def check_peer(name: str) -> str:
-    """A line on the work of `compare`; raises `ConfigError` if there is no peer."""
+    """A line that describes the work of `compare`; raises `ConfigError` if there is no peer."""
     python = pathlib.Path(PEER_PYTHON.value)
     if PEER.value == "none":
         raise ConfigError(f"--peer=none: {name} has nothing to compare with.")
@@ -108,7 +108,7 @@ def check_peer(name: str) -> str:
 
 
 def compile_cost() -> dict[str, Any]:
-    """Cost of our train step until its first run has ended, part by part, without any cache."""
+    """Cost of our train step until the end of its first run, part by part, without a cache."""
     workload = with_flags("step")
     parts: dict[str, list[dict[str, float]]] = {}
     try:
@@ -131,12 +131,12 @@ def compile_cost() -> dict[str, Any]:
 
 
 def check_compile() -> str:
-    """A line on what `compile_cost` would compile."""
+    """A line that describes what `compile_cost` would compile."""
     return f"the train step, {' '.join(with_flags('step').arguments())}"
 
 
 def with_flags(name: str, default: Workload | None = None) -> Workload:
-    """The inputs of a measurement from the flags, with `default` where they set none."""
+    """The inputs of a measurement from the flags, or from `default` if they are not set."""
     if _DTYPE.value != "float32" and name not in _IN_BFLOAT16:
         raise ConfigError(f"--dtype={_DTYPE.value} is of {', '.join(_IN_BFLOAT16)}, not of {name}.")
     if _DETECTOR.value != "retinanet" and name not in _OF_A_DETECTOR:
@@ -173,6 +173,6 @@ def _ours(name: str, workload: Workload) -> AbstractContextManager[worker.Worker
 
 
 def peer(name: str, workload: Workload) -> AbstractContextManager[worker.Worker]:
-    """The peer that `--peer` names, for a measurement of its own."""
+    """The peer that `--peer` names, started for a measurement."""
     module = f"experiments.benchmark.{PEER.value}_peer"
     return worker.started(pathlib.Path(PEER_PYTHON.value), module, [name, *workload.arguments()])

@@ -1,4 +1,4 @@
-"""Cost of models and compiled programs; nothing is run, so any machine will do."""
+"""Cost of models and compiled programs, which are not run, so that any machine will do."""
 
 import functools
 import json
@@ -21,7 +21,7 @@ from ioub_jax.from_config import training_parts
 from ioub_jax.models import cost
 
 _CANVAS = (800, 1344)
-# The counts are of XLA's own operations; how well the machine code is optimized is no part of them.
+# The counts are those of XLA's operations and do not depend on the optimization of machine code.
 _NO_MACHINE_CODE_EFFORT: Any = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
@@ -38,15 +38,15 @@ BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of
 
 
 def _sizes() -> tuple[int, int, int]:
-    """Images, ground-truth slots and classes, by default those of COCO."""
+    """Returns the numbers of images, ground-truth slots and classes, by default those of COCO."""
     return BATCH.value or 8, BOXES.value or 100, CLASSES.value or 80
 
 
 def matching_cost() -> dict[str, Any]:
     """Temporary memory, flops and bytes of the compiled matching and of every assigner.
 
-    Every slot holds a box. Beside the anchors of a RetinaNet, one square a location is matched,
-    which is what the assigners have.
+    Every slot holds a box. The anchors are those of a RetinaNet, and one square at each location,
+    which is what the assigners use.
     """
     levels = detectors.create(defaults.get_config(), num_classes=1).levels(_CANVAS)
     of_retinanet = anchor_grids.place(levels)
@@ -86,7 +86,7 @@ def matching_cost() -> dict[str, Any]:
 
 
 def _arguments(grid: Sequence[Any], images: int, slots: int) -> tuple[Any, ...]:
-    """Shapes of anchors, level by level, and of ground truth."""
+    """Returns the shapes of the anchors, level by level, and of the ground truth."""
     flag = jax.ShapeDtypeStruct((images, slots), bool)
     return (
         tuple(jax.ShapeDtypeStruct(level.shape, jnp.float32) for level in grid),
@@ -106,13 +106,14 @@ def train_step_cost(
 ) -> dict[str, float]:
     """Flops and bytes accessed of the compiled train step of an arm.
 
-    Without the metrics, XLA leaves out what they alone need: the IoUs of the plain losses.
+    Without the metrics, XLA removes the operations that only they need: the IoUs of the plain
+    losses.
 
     Args:
-      arm: of `configs.arms`.
-      with_metrics: whether the step returns them.
-      keys: of `config.loss`, as in `loss_arms`, that the arm does not set.
-      family: of detectors.
+      arm: an arm of `configs.arms`.
+      with_metrics: whether the step returns the metrics.
+      keys: further keys of `config.loss` and their values, as in `loss_arms`.
+      family: the family of detectors.
     """
     config = defaults.of_family(family, arm)
     config.loss.update_from_flattened_dict(dict(keys or {}))
@@ -139,7 +140,7 @@ def train_step_cost(
 
 
 def loss_cost() -> dict[str, Any]:
-    """Cost that both IoU-balanced losses add to the whole train step of the plain ones."""
+    """Cost that both IoU-balanced losses add to the train step with the plain losses."""
     result: dict[str, Any] = {"canvas": _CANVAS}
     for with_metrics in (False, True):
         plain = train_step_cost("baseline", with_metrics=with_metrics)
@@ -153,7 +154,7 @@ def loss_cost() -> dict[str, Any]:
 
 
 def families_cost() -> dict[str, Any]:
-    """The train step of every family of detectors, and what it adds to RetinaNet's."""
+    """Cost of the train step of every family of detectors, and its difference from RetinaNet's."""
     plain = train_step_cost("baseline", with_metrics=True)
     result: dict[str, Any] = {"canvas": _CANVAS, "retinanet": plain}
     for family in small_data.DETECTORS[1:]:
@@ -165,8 +166,8 @@ def families_cost() -> dict[str, Any]:
 def arms_cost() -> dict[str, Any]:
     """Overhead of every arm of the league over the train step with focal loss and smooth L1.
 
-    The steps are as they are trained, with their metrics: those have an IoU of every positive for
-    smooth L1, too.
+    The steps include the metrics, as in a training. The metrics compute the IoU of every positive
+    for smooth L1, too.
 
     Raises:
       ConfigError: `--losses` names an arm that the league does not have.
@@ -177,13 +178,13 @@ def arms_cost() -> dict[str, Any]:
     for arm in LOSSES.value or loss_arms.ALL:
         cost = train_step_cost("baseline", with_metrics=True, keys=loss_arms.ALL[arm])
         result[arm] = _overhead(cost, plain)
-        # Half a minute each: what is there is told before the end.
+        # An arm takes half a minute, so its result is printed at once.
         print(f"{arm}: {json.dumps(result[arm])}", file=sys.stderr, flush=True)
     return result
 
 
 def check_arms() -> str:
-    """A line on what would be compiled; raises `ConfigError` where the league has no such arm."""
+    """A line that describes what would be compiled; raises `ConfigError` for an unknown arm."""
     unknown = [arm for arm in LOSSES.value or () if arm not in loss_arms.ALL]
     if unknown:
         raise ConfigError(
@@ -197,8 +198,8 @@ def _overhead(cost: Mapping[str, float], plain: Mapping[str, float]) -> dict[str
     return {key: f"{cost[key] / plain[key] - 1:+.4%}" for key in plain}
 
 
-# Parameters of the whole network and multiply-adds in billions at 224x224, classifier included: the
-# num_params and _ops of torchvision's weights; where torchvision has none, timm's parameters.
+# Parameters of the whole network with its classifier, and multiply-adds in billions at 224x224: the
+# num_params and _ops of torchvision's weights. If torchvision has none, timm's parameters.
 _PUBLISHED_BACKBONES = {
     "resnet18": (11_689_512, 1.814),
     "resnet34": (21_797_672, 3.664),
@@ -214,7 +215,7 @@ _PUBLISHED_BACKBONES = {
     "vit_small": (22_050_664, 4.6),
     "vit_base": (86_567_656, 17.6),
 }
-# num_params and _ops of torchvision's detectors, 91 outputs; at which size is not said there.
+# num_params and _ops of torchvision's detectors with 91 outputs; the image size is not stated.
 _PUBLISHED_DETECTORS = {
     "retinanet_resnet50_fpn": (34_014_999, 151.54),
     "retinanet_resnet50_fpn_v2": (38_198_935, 152.238),
@@ -225,7 +226,7 @@ _PUBLISHED_DETECTORS = {
 
 
 def model_cost() -> dict[str, Any]:
-    """Parameters and multiply-adds of every model's forward pass, beside the published ones."""
+    """Parameters and multiply-adds of every model's forward pass, beside the published numbers."""
     result: dict[str, Any] = {"backbones at 224x224, without their classifier": {}, "detectors": {}}
     backbones = result["backbones at 224x224, without their classifier"]
     for name, published in _PUBLISHED_BACKBONES.items():
@@ -236,7 +237,7 @@ def model_cost() -> dict[str, Any]:
         config = torchvision.get_config(name)
         is_ssd = config.model.name in ("ssd", "ssdlite")
         canvas = config.data.canvases[0] if is_ssd else (800, 800)
-        # Of the 91 outputs of an SSD one is the background.
+        # One of the 91 outputs of an SSD is the background.
         model = detectors.create(config, 90 if is_ssd else 91).network
         result["detectors"][f"{name}, {canvas[0]}x{canvas[1]}"] = _cost_of(model, canvas, published)
     return result

@@ -1,4 +1,4 @@
-"""Time of COCO's metrics of a whole evaluation, with both backends."""
+"""Time of COCO's metrics for a whole evaluation, with both backends."""
 
 from typing import Any, get_args
 
@@ -22,16 +22,16 @@ _DETECTIONS = flags.DEFINE_integer(
 
 _BACKENDS: tuple[coco_metrics.Backend, ...] = get_args(coco_metrics.Backend)
 _SIZE = 640
-_BOXES_OF_AN_IMAGE = 7  # COCO's val2017 has 36,781 in 5,000
+_BOXES_OF_AN_IMAGE = 7  # COCO's val2017 has 36,781 in 5,000 images
 _BATCH = 16
 
 
 def metrics_cost() -> dict[str, Any]:
-    """Seconds from the detector's arrays to COCO's numbers, part by part, for both backends.
+    """Seconds from the detector's arrays to COCO's metrics, part by part, for both backends.
 
-    `collecting` makes COCO results of the arrays of every batch, as the evaluator does while it
-    detects; `whole` is what comes when all images are done: from those results to the numbers, the
-    checks of all of them included.
+    `collecting` converts the arrays of every batch to COCO results, as the evaluator does during
+    detection. `whole` is the time after all images are done: from those results to the metrics,
+    including all checks.
     """
     check_metrics_input()
     ground_truth = generated_truth()
@@ -62,7 +62,11 @@ def metrics_cost() -> dict[str, Any]:
 
 
 def check_metrics_input() -> str:
-    """A line on the input of `metrics` and `report`; raises `ConfigError` if images lack some."""
+    """A line that describes the input of `metrics` and `report`.
+
+    Raises:
+      ConfigError: there are fewer detections than images.
+    """
     each = _DETECTIONS.value // _images()
     if each < 1:
         raise ConfigError(
@@ -81,7 +85,7 @@ def _images() -> int:
 def _one_turn(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], backend: coco_metrics.Backend
 ) -> tuple[dict[str, Seconds], coco_metrics.CocoMetrics]:
-    """One evaluation with the steps of `coco.evaluate_detections`."""
+    """Runs one evaluation with the steps of `coco_metrics.evaluate_detections`."""
     start = timing.now()
     checked = coco_input.check_input(ground_truth, results)
     is_checked = timing.now()
@@ -98,7 +102,7 @@ def _one_turn(
 
 
 def generated_truth() -> dict[str, Any]:
-    """Boxes of all sizes, one in a hundred of them a crowd, in COCO's JSON format."""
+    """Generated boxes of all sizes in COCO's JSON format; one in a hundred is a crowd."""
     rng = np.random.default_rng(0)
     classes = CLASSES.value or 80
     count = _images() * _BOXES_OF_AN_IMAGE
@@ -126,7 +130,7 @@ def generated_truth() -> dict[str, Any]:
 
 
 def generated_detections(ground_truth: dict[str, Any]) -> list[dict[str, Any]]:
-    """As many detections in every image, most of them near a box of their class."""
+    """Generated detections, the same number in every image; most are near a box of their class."""
     rng = np.random.default_rng(1)
     each = _DETECTIONS.value // _images()
     of_images: list[list[tuple[int, list[float]]]] = [[] for _ in range(_images())]

@@ -30,11 +30,11 @@ _RUNTIMES = flags.DEFINE_multi_enum(
 
 
 def exported_beside_jitted() -> dict[str, Any]:
-    """MiB of the program and of the weights, seconds of a batch, and of what comes before.
+    """MiB of the program and of the weights, and seconds of a batch and of the preparation.
 
-    The weights are those of the first step, whose scores are low: only with
-    `--config.evaluation.score_threshold=0` is there something for NMS to do. All take turns, and a
-    ratio is the jitted detector's seconds over another one's in one turn.
+    The weights are those of the first step. Their scores are low, so NMS has work only with
+    `--config.evaluation.score_threshold=0`. All detectors take turns, and a ratio is the jitted
+    detector's seconds divided by another one's in one turn.
     """
     check_configuration()
     detector = untrained_detector(BATCH.value or 1)
@@ -80,7 +80,7 @@ def exported_beside_jitted() -> dict[str, Any]:
 
 
 def check_configuration() -> str:
-    """A line on the detector to export; raises `ConfigError` if it cannot be exported."""
+    """A line that describes the detector; raises `ConfigError` if it cannot be exported."""
     if CONFIG.value is None:
         raise ConfigError("Give the configuration of the detector, --config=FILE.")
     try:
@@ -103,7 +103,7 @@ def _check_runtimes() -> None:
 
 
 def _jitted(detector: ObjectDetector, images: np.ndarray) -> Callable[[], Any]:
-    """The call of `ioub_jax.load` for a batch."""
+    """Returns the call of a detector from `ioub_jax.load` for a batch."""
     sizes = np.full((len(images), 2), images.shape[1:3], np.float32)
     batch = {"image": images, "image_size": sizes, "scale": np.ones_like(sizes)}
 
@@ -114,7 +114,7 @@ def _jitted(detector: ObjectDetector, images: np.ndarray) -> Callable[[], Any]:
 
 
 def _exported(serialized: bytearray, images: np.ndarray) -> Callable[[], Any]:
-    """The call of a user without this package."""
+    """Returns the call of the exported program without this package."""
     detect = jax.jit(jax.export.deserialize(serialized).call)
     sizes = np.full((len(images), 2), images.shape[1:3], np.int32)
     return lambda: detect(images, sizes)
@@ -138,7 +138,7 @@ def _by_openvino(content: bytes, images: np.ndarray) -> Callable[[], Any]:
     import openvino
 
     core = openvino.Core()
-    # As docs/export.md has it: in bfloat16 it would find other boxes.
+    # As in docs/export.md: in bfloat16, the boxes would differ.
     model = core.read_model(content, b"")
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     inputs = {"images": images, "sizes": np.array([images.shape[1:3]], np.int32)}
@@ -168,10 +168,10 @@ def untrained_detector(batch_size: int) -> ObjectDetector:
 
 
 def seconds_of(work: Callable[[], Any]) -> Seconds:
-    """Time of a piece of work, until its results are there.
+    """Time of a piece of work, until its results are available.
 
     Args:
-      work: may give arrays of jax.
+      work: the work; it may return arrays of jax.
     """
     start = timing.now()
     jax.block_until_ready(work())

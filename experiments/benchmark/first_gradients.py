@@ -1,7 +1,7 @@
 """Weights with which localization losses have the gradient of smooth L1 at the first step.
 
-The plain losses differ in scale by a factor of ten, and so does what a training of theirs does; an
-arm with this weight differs from the baseline in the form of the loss alone.
+The scales of the plain losses differ by a factor of ten, and so do their effects in a training.
+With these weights, an arm differs from the baseline only in the form of the loss.
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ _BATCHES = 8
 
 
 def first_gradients() -> dict[str, Any]:
-    """The weights, and the flags of the league's arms with published weights and with these.
+    """The weights, and the flags of the league's arms with the published weights and with these.
 
-    The norm is that of the gradient of the localization loss in the predicted deltas, of the
-    network before its first step, in the mean of the first batches; the baseline's is that of the
-    configuration, which has to be of the arm `baseline`.
+    The weights equalize the norm of the localization loss's gradient with respect to the predicted
+    deltas, averaged over the first batches, for the network before its first step. The norm of the
+    baseline is that of the configuration, which must be that of the arm `baseline`.
     """
     exported.check_configuration()
     experiment = building.build(exported.CONFIG.value)
@@ -60,7 +60,7 @@ def first_gradients() -> dict[str, Any]:
 
 
 def _first_predictions(experiment: Experiment) -> Iterator[tuple[Any, Any, Predictions]]:
-    """The first batches, their anchors, and the network's predictions before its first step."""
+    """Yields the first batches, their anchors, and the predictions before the first step."""
     detector = experiment.detector
     variables = start.new_state(experiment).variables
 
@@ -80,7 +80,7 @@ def _first_predictions(experiment: Experiment) -> Iterator[tuple[Any, Any, Predi
 def _norm_of(
     objective: AnchorObjective, options: LocalizationOptions
 ) -> Callable[[Any, Any, Predictions], jax.Array]:
-    """The norm of a localization loss's gradient in the deltas, of batch, anchors, predictions."""
+    """Returns the norm of the gradient in the deltas, as a function of batch and predictions."""
     losses = dataclasses.replace(objective.losses, localization=options)
     chosen = dataclasses.replace(objective, losses=losses)
     state = {name: jnp.float32(value) for name, value in options.initial_state.items()}
@@ -99,7 +99,7 @@ def _norm_of(
 
 
 def _flags(weights: dict[str, float]) -> list[str]:
-    """A flag file of the league's arms."""
+    """Returns the lines of a flag file with the league's arms."""
     lines = [loss_arms.flag(loss_arms.BASELINE, {})]
     for arm, keys in loss_arms.LOCALIZATION.items():
         of_loss = loss_arms.ALL[arm]

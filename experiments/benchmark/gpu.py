@@ -1,8 +1,8 @@
-"""One run of some minutes on an NVIDIA card, beside torchvision, with all measurements.
+"""All measurements on an NVIDIA card within some minutes, beside torchvision.
 
-Every row is a process of its own, with a limit of its own. What is most important comes first; what
-the minutes do not suffice for is dropped, and told. A row is written as soon as it is there, and a
-second run with the same folder goes on with what is missing.
+Every row is a separate process with its own time limit. The most important rows come first; rows
+for which the time does not suffice are skipped and listed. A row is written as soon as it is
+available, and a second run with the same folder continues with the missing rows.
 """
 
 import contextlib
@@ -38,21 +38,21 @@ _ROW_SECONDS = flags.DEFINE_float(
 _DEFAULT = Workload(
     batch=8, height=800, width=1344, classes=80, boxes=10, dtype="bfloat16", device="cuda"
 )
-# No row is begun with less than that left.
+# No row is started if less time is left.
 _LEAST_SECONDS_OF_A_ROW = 15.0
-# However short the work is, it is repeated for at least so long.
+# Short work is repeated for at least this long.
 _LEAST_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One measurement, in a process of its own.
+    """One measurement in a separate process.
 
     Attributes:
-      name: in the table.
+      name: its name in the table.
       side: 'ours' or 'torch'.
       measurement: `step`, `inference` or `objective`.
-      changes: of the workload.
+      changes: its changes to the workload.
       traced: whether a profile is written, too.
     """
 
@@ -64,7 +64,7 @@ class Row:
 
 
 _EAGER, _COMPILED = {"compiled": 0}, {"compiled": 1}
-#: In the order of their importance.
+#: The rows in the order of their importance.
 ROWS = (
     Row("step, ours", "ours", "step"),
     Row("step, torch.compile", "torch", "step", _COMPILED),
@@ -85,7 +85,7 @@ ROWS = (
 
 
 def gpu_rates() -> dict[str, Any]:
-    """All rows for which the minutes suffice, and the table; see the module."""
+    """All rows for which the time suffices, and the table; see the module."""
     check_gpu()
     ends = time.monotonic() + 60.0 * _MINUTES.value
     results = Results(pathlib.Path(_FOLDER.value), _about())
@@ -106,7 +106,7 @@ def gpu_rates() -> dict[str, Any]:
 
 
 def check_gpu() -> str:
-    """A line on what would be run; raises `ConfigError` without a card or without the peer."""
+    """A line that describes what would run; raises `ConfigError` without a card or the peer."""
     if beside_peer.PEER.value != "none":
         beside_peer.check_peer("step")
     if _PLATFORM.value == "cuda" and not _card():
@@ -137,23 +137,23 @@ def _workload() -> Workload:
     )
 
 
-# ------------------------------------------------------------------ what is kept
+# ------------------------------------------------------------------ stored results
 
 
 class Results:
-    """The rows so far, in a file to which a line is added for each.
+    """The rows so far, in a file to which each adds a line.
 
     Args:
-      folder: where `rows.jsonl` is or will be.
-      about: what the rows are of.
+      folder: the folder of `rows.jsonl`.
+      about: a description of the machine and the workload of the rows.
 
     Attributes:
       folder: the folder.
-      about: the same.
-      rows: what was found, by the name of the row; the last of each.
+      about: the description.
+      rows: name of a row -> its last result.
 
     Raises:
-      ConfigError: the folder has rows of something else.
+      ConfigError: the folder has rows with another description.
     """
 
     def __init__(self, folder: pathlib.Path, about: dict[str, Any]) -> None:
@@ -173,12 +173,12 @@ class Results:
             return []
         lines = []
         for line in self._path.read_text().splitlines():
-            with contextlib.suppress(ValueError):  # the last one, where the machine went down
+            with contextlib.suppress(ValueError):  # the last line, if the machine went down
                 lines.append(json.loads(line))
         return lines
 
     def add(self, name: str, found: dict[str, Any]) -> None:
-        """Keeps a row, on the disk before anything else is done."""
+        """Stores a row, and waits until it is on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         is_new = not self._path.exists()
         self.rows[name] = found
@@ -202,7 +202,7 @@ _OF_A_MOMENT = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
 
 @functools.cache
 def _card() -> str:
-    """Name, driver, memory, highest clock and power of the first card; '' if there is none."""
+    """Returns name, driver, memory, maximum clock and power of the first card, or ''."""
     return _nvidia_smi(_OF_A_CARD)
 
 
@@ -215,11 +215,11 @@ def _nvidia_smi(what: Sequence[str]) -> str:
     return found.stdout.partition("\n")[0].strip()
 
 
-# ------------------------------------------------------------------ what is measured
+# ------------------------------------------------------------------ measuring
 
 
 def _measured(row: Row, seconds: float) -> dict[str, Any]:
-    """Result of a row's process, or the reason for its failure."""
+    """Returns the result of a row's process, or the reason for its failure."""
     folder = pathlib.Path(_FOLDER.value)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"errors of {row.name}.txt"
@@ -283,11 +283,11 @@ def _turns(row: Row, process: worker.Worker) -> dict[str, Any]:
     return found
 
 
-# ------------------------------------------------------------------ what is told
+# ------------------------------------------------------------------ the table
 
 
 def _table(results: Results) -> list[str]:
-    """The rows in markdown, the machine, and the missing rows with their reasons."""
+    """Returns the rows in Markdown, the machine, and the missing rows with their reasons."""
     lines = [
         "| Row | Images/s | ms: median | least | CPU ms | Before the first turn, s "
         "| Device memory, GiB |",

@@ -1,4 +1,4 @@
-"""Growth of cost with images, anchors, ground-truth slots and classes, and over devices."""
+"""Growth of the cost with images, anchors, ground-truth slots and classes, and with devices."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
 
 _ARMS = ("baseline", "both")
 _BASE = Workload(batch=2, height=400, width=672, classes=80, boxes=50)
-#: One thing at a time; everything else stays as in `_BASE`.
+#: One size varies at a time; everything else is as in `_BASE`.
 _GROWING: dict[str, list[Workload]] = {
     "images": [dataclasses.replace(_BASE, batch=n) for n in (1, 2, 4, 8)],
     "anchors": [
@@ -32,16 +32,16 @@ _GROWING: dict[str, list[Workload]] = {
     "ground-truth slots": [dataclasses.replace(_BASE, boxes=n) for n in (10, 25, 50, 100, 200)],
     "classes": [dataclasses.replace(_BASE, classes=n) for n in (1, 20, 80, 320)],
 }
-# Of the train step that is shared out among devices.
+# The size of the train step that is divided among devices.
 _DEVICES_BATCH, _DEVICES_CANVAS = 8, (256, 256)
 
 
 def growth() -> dict[str, Any]:
     """Seconds of matching, losses and gradients of both arms, and the work of a device.
 
-    The seconds, by the clock and of the processors, are medians of turns, in each of which every
-    size of both arms has its own. The flops and bytes are XLA's, of the program of one device, for
-    the train step of a ResNet-18 with a batch that all devices share.
+    The wall and CPU seconds are medians over turns; in each turn, every size of both arms is run
+    once. The flops and bytes are those of XLA for the program of one device, in the train step of
+    a ResNet-18 with a batch that is divided among all devices.
     """
     check_png()
     result: dict[str, Any] = {"base": dataclasses.asdict(_BASE)}
@@ -64,7 +64,7 @@ def growth() -> dict[str, Any]:
 
 
 def check_png() -> str:
-    """A line on what `growth` would measure; raises `OSError` if the picture cannot be written."""
+    """A line that describes the measurement; raises `OSError` if the picture cannot be written."""
     if PNG.value is not None:
         files.check_file(pathlib.Path(PNG.value), "--png")
     return f"{', '.join(_GROWING)} and devices, drawn into {PNG.value or 'no file'}"
@@ -80,7 +80,7 @@ def _amount(name: str, workload: Workload) -> int:
 
 
 def _seconds(work: Mapping[Any, Any]) -> dict[Any, Seconds]:
-    """The median times of each piece of work."""
+    """Returns the median times of each piece of work."""
     for run in work.values():
         run()  # compile
     turns: dict[Any, list[Seconds]] = {key: [] for key in work}
@@ -106,7 +106,7 @@ def _cost_of_a_device(count: int) -> dict[str, float]:
 
 
 def _draw(path: pathlib.Path, result: dict[str, Any]) -> None:
-    """One panel for each thing that grows, both axes logarithmic, a dotted line as it does."""
+    """Draws a log-log panel for each varied size, with a dotted line for proportional growth."""
     figure = Figure(figsize=(13, 7), dpi=DPI, layout="constrained")
     panels = list(figure.subplots(2, 3).flat)
     for axes, name in zip(panels, _GROWING, strict=False):

@@ -1,4 +1,4 @@
-"""Cost of reading an image of 108 million pixels a row of tiles at a time."""
+"""Cost of reading an image of 108 million pixels by rows of tiles."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ _FILES = {
 
 
 def reading_cost() -> dict[str, Any]:
-    """Seconds and memory of reading it in tiles of 640 pixels, a process for every format."""
+    """Seconds and memory of reading it in tiles of 640 pixels, in a process for every format."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 248, (_HEIGHT // 20, _WIDTH // 20, 3), np.uint8)
     pixels = cv2.resize(small, (_WIDTH, _HEIGHT))
@@ -37,7 +37,7 @@ def reading_cost() -> dict[str, Any]:
 
 
 def check_reading() -> str:
-    """A line on what would be read."""
+    """A line that describes what would be read."""
     return f"an image of {_WIDTH}x{_HEIGHT} as {', '.join(_FILES)}, made for it"
 
 

@@ -1,7 +1,7 @@
-"""Every distinct convolution of the detector beside a peer's, to choose a CPU's algorithms.
+"""Every distinct convolution of the detector beside a peer's, to choose algorithms for a CPU.
 
-The layers are those that the model calls when it is traced, each as the Flax module that it is, so
-what is timed is what the model runs, with its own gradients.
+The layers are the Flax modules that the model calls when it is traced, so the timed code is that of
+the model, with its custom gradients.
 """
 
 import collections
@@ -31,21 +31,21 @@ _DIRECT = flags.DEFINE_bool(
 )
 
 PARTS = ("forward", "by inputs", "by kernel")
-# What is shorter is repeated within a turn.
+# Shorter work is repeated within a turn.
 _LEAST_SECONDS = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A convolution of one map or of several by one kernel, without its bias.
+    """A convolution of one or several maps with one kernel, without its bias.
 
     Attributes:
       maps: the shapes `[B, H, W, C]` of its inputs.
-      kernel: its shape `[k, k, C / groups, F]`.
-      stride: in both directions.
-      groups: of channels.
-      dtype: of the computation.
-      frozen: whether nothing is trained here or below: there is no gradient.
+      kernel: the shape of the kernel, `[k, k, C / groups, F]`.
+      stride: the stride in both directions.
+      groups: the number of groups of channels.
+      dtype: the dtype of the computation.
+      frozen: whether nothing is trained in this layer or below, so that it has no gradient.
     """
 
     maps: tuple[tuple[int, ...], ...]
@@ -57,7 +57,7 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """As '3x3 (32 and 16, 256 to 180)': the sides of the inputs, and the channels."""
+        """A name such as '3x3 (32 and 16, 256 to 180)': sides of the inputs, and channels."""
         sides = " and ".join(
             str(h) if h == w else f"{h}x{w}" for _, h, w, _ in dict.fromkeys(self.maps)
         )
@@ -69,14 +69,14 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """Kind of the convolution, by which the sums are made."""
+        """The kind of the convolution, by which the times are summed."""
         if self.kernel[0] == 1:
             return "1x1"
         return "3x3 stride 1" if (self.kernel[0], self.stride) == (3, 1) else "the rest"
 
     @property
     def gigaflops(self) -> float:
-        """Billions of operations of one of the three parts, as a direct convolution has them."""
+        """Billions of operations of one of the three parts, in a direct convolution."""
         places = sum(
             batch * -(-height // self.stride) * -(-width // self.stride)
             for batch, height, width, _ in self.maps
@@ -85,18 +85,18 @@ class Layer:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Parts that a training needs."""
+        """The parts that a training needs."""
         return PARTS[:1] if self.frozen else PARTS
 
     def ask(self, part: str, times: int) -> str:
-        """Request for it to a peer."""
+        """The request to a peer to run a part."""
         return json.dumps(dataclasses.asdict(self) | {"part": part, "times": times})
 
 
 def layers_of(workload: Workload) -> dict[Layer, tuple[nn.Module, int]]:
-    """The distinct convolutions of the detector: a module of each, and how many there are.
+    """The distinct convolutions of the detector: a module of each, and their number.
 
-    Nothing is computed: the model is traced with shapes alone.
+    Nothing is computed: the model is traced with shapes only.
     """
     config = ours.configuration(workload)
     detector = training_parts.detector_of(config, workload.classes)
@@ -138,9 +138,9 @@ def layers_of(workload: Workload) -> dict[Layer, tuple[nn.Module, int]]:
 
 
 def _stride(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> int:
-    """That of a convolution `[B, H, W, C]` -> `[B, ceil(H/stride), ceil(W/stride), F]`.
+    """Returns the stride of `[B, H, W, C]` -> `[B, ceil(H/stride), ceil(W/stride), F]`.
 
-    Where a side is 1, only the other one tells; where both are, every stride is the same.
+    If one side is 1, only the other one determines the stride; if both are, all strides are equal.
     """
     return max(-(-a // b) for a, b in zip(inputs[1:3], outputs[1:3], strict=True))
 
@@ -148,8 +148,8 @@ def _stride(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> int:
 def layer_rates() -> dict[str, Any]:
     """Seconds and GFLOP/s of every layer and part, ours and the peer's, and the sums by kind.
 
-    `GFLOP/s` are of a second of the processors and of the products of a direct convolution, also
-    where an algorithm needs fewer. A ratio is the peer's seconds over ours: above 1 we are faster.
+    `GFLOP/s` are the operations of a direct convolution per CPU second, even if an algorithm needs
+    fewer. A ratio is the peer's seconds divided by ours: above 1, we are faster.
     """
     check_layers()
     workload = beside_peer.with_flags("step")
@@ -170,7 +170,7 @@ def layer_rates() -> dict[str, Any]:
 
 
 def check_layers() -> str:
-    """A line on the layers to time; raises `ConfigError` if there is no peer."""
+    """A line that describes the layers to time; raises `ConfigError` if there is no peer."""
     workload = beside_peer.with_flags("step")
     if beside_peer.PEER.value != "none":
         beside_peer.check_peer("step")
@@ -191,7 +191,7 @@ def _peer(stack: contextlib.ExitStack, workload: Workload) -> worker.Worker | No
 def _times(
     layer: Layer, part: str, module: nn.Module, peer: worker.Worker | None
 ) -> dict[str, list[Seconds]]:
-    """The turns of one repetition, for all who do the part."""
+    """Returns the seconds of one repetition in every turn, for each side that runs the part."""
     works = {"ours": _work(layer, part, _by_module(layer, module))}
     if _DIRECT.value:
         works["direct"] = _work(layer, part, _directly(layer))
@@ -223,7 +223,7 @@ _Convolve = Callable[[Any, Any], Any]
 
 
 def _by_module(layer: Layer, module: nn.Module) -> _Convolve:
-    """The convolution as the model runs it."""
+    """Returns the convolution as the model runs it."""
     without_bias = module.clone(use_bias=False) if hasattr(module, "use_bias") else module
     takes_one = len(layer.maps) == 1
 
@@ -234,7 +234,7 @@ def _by_module(layer: Layer, module: nn.Module) -> _Convolve:
 
 
 def _directly(layer: Layer) -> _Convolve:
-    """The convolution by XLA directly."""
+    """Returns the convolution by XLA directly."""
     padding = [(layer.kernel[0] // 2,) * 2, (layer.kernel[1] // 2,) * 2]
 
     def convolve(kernel: Any, maps: Any) -> Any:
@@ -254,13 +254,13 @@ def _directly(layer: Layer) -> _Convolve:
 
 
 def _work(layer: Layer, part: str, convolve: _Convolve) -> Callable[[], Any]:
-    """One repetition of a part."""
+    """Returns a function that runs one repetition of a part."""
     rng = np.random.default_rng(0)
 
     def random(shape: tuple[int, ...], dtype: Any = layer.dtype) -> jax.Array:
         return jnp.asarray(rng.standard_normal(shape, np.float32), dtype)
 
-    kernel = random(layer.kernel, jnp.float32)  # as the parameters are
+    kernel = random(layer.kernel, jnp.float32)  # like the parameters
     maps = tuple(random(shape) for shape in layer.maps)
     if part == "forward":
         forward = jax.jit(convolve)
@@ -303,7 +303,7 @@ def _row(layer: Layer, count: int, parts: dict[str, dict[str, list[Seconds]]]) -
 
 
 def _sums(rows: list[_Row]) -> dict[str, Any]:
-    """By kind and part: GFLOP, and the sums of the medians of the processors' seconds."""
+    """Returns GFLOP and the sums of the median CPU seconds, by kind and part."""
     sums: dict[str, Any] = {}
     for layer, count, parts in rows:
         for kind in (layer.kind, "all"):
@@ -322,7 +322,7 @@ def _sums(rows: list[_Row]) -> dict[str, Any]:
 
 
 def _table(rows: list[_Row]) -> list[str]:
-    """Both tables in markdown: the layers by CPU GFLOP/s, and the sums by CPU seconds."""
+    """Returns two Markdown tables: the layers with CPU GFLOP/s, and the sums with CPU seconds."""
     sides = list(rows[0][2]["forward"])
     titles = {"ours": "ours", "direct": "direct by XLA", "peer": "peer"}
     others = [side for side in sides if side != "ours"]

@@ -1,7 +1,7 @@
 """Cost of a program with loops that run more than once.
 
-XLA counts the operations of a loop's body once, however often the loop turns. Here what every turn
-but the first costs is that of the body as a program of its own.
+XLA counts the operations of a loop's body once, whatever the number of iterations. Here, every
+iteration except the first adds the cost of the body as a separate program.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def looped_cost(function: Callable[..., Any], *arguments: Any, turns: int = 1) -
     Args:
       function: anything that `jax.jit` takes.
       *arguments: its arguments, or their `jax.ShapeDtypeStruct`.
-      turns: of a loop that does not say how often it turns.
+      turns: the number of iterations of a loop that does not state it.
 
     Returns:
       "temporary MiB", "GFLOP" and "GB accessed".
@@ -41,13 +41,13 @@ def _of_function(function: Callable[..., Any], arguments: Any, turns: int) -> di
         once: Any = jax.jit(body).lower(*shapes).compile().cost_analysis()
         every = _of_function(body, shapes, turns)
         for name in _COUNTED:
-            # XLA has counted the body once, and each loop in it once.
+            # XLA has already counted the body once, and each loop in it once.
             total[name] += repeats * every[name] - float(once.get(name, 0.0))
     return total
 
 
 def _loops(jaxpr: Any, turns: int) -> Any:
-    """The outermost loops: their bodies, the shapes of these, and the number of iterations."""
+    """Yields the outermost loops: their bodies, the shapes of the arguments, and the iterations."""
     for equation in jaxpr.eqns:
         name, parameters = equation.primitive.name, equation.params
         if name == "scan":
@@ -71,10 +71,10 @@ def _shapes_and_turns(equation: Any) -> tuple[list[Any], float]:
 
 
 def _constants_and_carried(equation: Any) -> tuple[int, int]:
-    """Number of a scan's arguments that are constant, and of those carried from step to step.
+    """Returns the numbers of a scan's constant arguments and of its carried arguments.
 
-    Told from the shapes: what is stacked has one axis more outside than inside. The names of a
-    scan's own counts change with jax (`num_consts` in 0.10, none in 0.12).
+    They are inferred from the shapes: a stacked argument has one more axis outside the scan than
+    inside. The names of a scan's own counts change with jax (`num_consts` in 0.10, none in 0.12).
     """
     inside = equation.params["jaxpr"]
     unstacked = _of_equal_rank(equation.invars, inside.in_avals)
@@ -89,7 +89,7 @@ def _of_equal_rank(outside: Any, inside: Any) -> int:
 
 
 def _body_of_scan(equation: Any) -> Callable[..., Any]:
-    """The steps that one iteration makes."""
+    """Returns a function that runs one iteration."""
     parameters = equation.params
     step = jaxpr_as_fun(parameters["jaxpr"])
     constants, carried = _constants_and_carried(equation)

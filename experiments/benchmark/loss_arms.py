@@ -1,12 +1,12 @@
-"""The losses that the league compares, each as the keys below `config.loss` that choose it.
+"""The losses that the league compares, as the keys of `config.loss` that select them.
 
-The weights are those that its paper or its authors' code has, by the table in docs/losses.md; where
-none is known, 1.
+The weight of a loss is that of its paper or of its authors' code, from the table in docs/losses.md,
+or 1 if none is known.
 """
 
 from typing import Any
 
-#: The first: what the others are compared with, and whose gradient they are to keep.
+#: The first arm, with which the others are compared, and whose gradient they should keep.
 BASELINE = "baseline"
 
 _IOU_BALANCED = {"lambda_": 1.5, "w_loc": 1.0}
@@ -37,7 +37,7 @@ LOCALIZATION: dict[str, dict[str, Any]] = {
     "alpha_iou": {"name": "iou", "power": 3.0},
 }
 
-#: Arm -> keys of `loss`, for the same detector; those of the paper measure their w_loc themselves.
+#: Arm -> keys of `loss`, for the same detector. The arms of the paper calibrate their w_loc.
 OTHERS: dict[str, dict[str, Any]] = {
     "loc": {"localization.lambda_": 1.5, "localization.w_loc": None},
     "both": {
@@ -57,13 +57,13 @@ OTHERS: dict[str, dict[str, Any]] = {
     "average_lrp": {"classification.name": "average_lrp"},
     "correlation": {"classification.correlation_weight": 0.2},
     "isr_p": {"classification.isr_p": True},
-    # The baseline again, but for the rounding of every step: how far chance alone takes an arm.
+    # The baseline with another rounding in every step, which shows the effect of chance.
     "null": {"localization.weight": 1.0001},
 }
 
 
-#: Every arm of the league but the baseline -> keys of `loss`, without the weights that keep its
-#: gradient.
+#: Every arm of the league except the baseline -> keys of `loss`, without the weights that keep the
+#: baseline's gradient.
 ALL: dict[str, dict[str, Any]] = {
     arm: {f"localization.{key}": value for key, value in keys.items()}
     for arm, keys in LOCALIZATION.items()
@@ -74,8 +74,8 @@ def flag(arm: str, keys: dict[str, Any]) -> str:
     """The flag `--arm` of `ioub compare` that trains an arm.
 
     Args:
-      arm: its name.
-      keys: of `loss`, with their values.
+      arm: the name of the arm.
+      keys: the keys of `loss` with their values.
     """
     settings = (f"loss.{key}={str(value).replace(' ', '')}" for key, value in keys.items())
     return f"--arm={arm}: {' '.join(settings)}".rstrip()

@@ -1,8 +1,8 @@
-"""The picture that explains a box loss: its values for boxes that fit worse and worse.
+"""Picture of the box losses: their values for boxes that fit worse and worse.
 
-Two ways to miss a target: a box around its centre that is too small or too large, and a box of its
-size beside it. Losses are of one positive, without a weight; gradients are those in the deltas
-(dx, dy, dw, dh) from an anchor of the target's size, which is what a network is trained with.
+There are two ways to miss a target: a smaller box around its centre, and a box of its size beside
+it. The losses are those of one positive, without a weight. The gradients are those in the deltas
+(dx, dy, dw, dh) from an anchor of the target's size, with which a network is trained.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from ioub_jax.matching import Matches
 from ioub_jax.objective import LocalizationOptions, ObjectiveOptions
 from ioub_jax.plotting.drawing import DPI, add_caption, run_color, tidy
 
-#: A row each: what is compared there, and its arms.
+#: The rows of the picture: title and arms.
 _ROWS: dict[str, tuple[str, ...]] = {
     "on deltas": ("baseline", "l1", "balanced_l1", "iou_balanced"),
     "IoU and its penalties": ("iou", "giou", "diou", "ciou", "eiou", "focal_eiou"),
@@ -31,14 +31,14 @@ _ROWS: dict[str, tuple[str, ...]] = {
     "focusing, other distances": ("wiou_v1", "wiou_v2", "wiou_v3", "nwd"),
     "the IoU itself changed": ("iou", "inner_iou", "focaler_iou", "alpha_iou"),
 }
-_SIDE = 64.0  # of the target, in pixels
+_SIDE = 64.0  # the side of the target, in pixels
 _CANVAS = (512, 512)
 _WIOU_MEAN = 0.5  # the running mean of 1 - IoU
 _POINTS = 240
 
 
 def loss_cost_and_curves() -> dict[str, Any]:
-    """Cost of both IoU-balanced losses, and with --png the picture of every box loss."""
+    """Cost of both IoU-balanced losses and, with --png, the picture of every box loss."""
     check_png()
     if PNG.value is not None:
         draw(pathlib.Path(PNG.value))
@@ -46,7 +46,7 @@ def loss_cost_and_curves() -> dict[str, Any]:
 
 
 def check_png() -> str:
-    """A line on what is done; raises `OSError` if the picture cannot be written."""
+    """A line that describes the work; raises `OSError` if the picture cannot be written."""
     if PNG.value is not None:
         files.check_file(pathlib.Path(PNG.value), "--png")
     return f"compiled, not run; curves of the box losses drawn into {PNG.value or 'no file'}"
@@ -54,11 +54,11 @@ def check_png() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """A loss along one way to miss.
+    """A loss along one way to miss the target.
 
     Attributes:
-      losses: `[n]`.
-      gradients: `[n]` norms of the gradient in the deltas.
+      losses: `[n]`, the losses.
+      gradients: `[n]`, the norms of the gradients in the deltas.
     """
 
     losses: np.ndarray
@@ -74,11 +74,11 @@ def options_of(arm: str) -> LocalizationOptions:
 
 
 def curves_of(options: LocalizationOptions, deltas: np.ndarray) -> Curves:
-    """The loss and its gradient for every predicted box, each of them a batch of its own.
+    """The loss and its gradient for every predicted box, each of them as a separate batch.
 
     Args:
-      options: which loss.
-      deltas: `[n, 4]` of the predicted boxes, from an anchor that is the target.
+      options: the loss.
+      deltas: `[n, 4]`, the deltas of the predicted boxes from an anchor that equals the target.
     """
     middle = np.array([*_CANVAS, *_CANVAS]) / 2
     target = jnp.asarray(middle + np.array([-1, -1, 1, 1]) * _SIDE / 2, jnp.float32)
@@ -107,17 +107,17 @@ def curves_of(options: LocalizationOptions, deltas: np.ndarray) -> Curves:
 
 
 def smaller(ious: np.ndarray) -> np.ndarray:
-    """Deltas `[n, 4]` of squares around the target's centre, inside of it, with IoUs `[n]`."""
+    """Deltas `[n, 4]` of squares inside the target, around its centre, with IoUs `[n]`."""
     return np.log(ious)[:, None] / 2 * np.array([0, 0, 1, 1])
 
 
 def shifted(offsets: np.ndarray) -> np.ndarray:
-    """Deltas `[n, 4]` of boxes of the target's size, to its right by shares `[n]` of its side."""
+    """Deltas `[n, 4]` of boxes of the target's size, shifted right by shares `[n]` of its side."""
     return offsets[:, None] * np.array([1, 0, 0, 0])
 
 
 def draw(path: pathlib.Path) -> None:
-    """Draws every localization loss of the league: a row for each kind, four panels in it."""
+    """Draws every localization loss of the league, with a row of four panels for each kind."""
     ious = np.linspace(0.02, 0.995, _POINTS)
     offsets = np.linspace(0.005, 1.5, _POINTS)
     figure = Figure(figsize=(14, 3.1 * len(_ROWS)), dpi=DPI, layout="constrained")
@@ -125,7 +125,7 @@ def draw(path: pathlib.Path) -> None:
     for row, (kind, arms) in zip(panels, _ROWS.items(), strict=True):
         for number, arm in enumerate(arms):
             options = options_of(arm)
-            # Thinner and thinner: losses that agree here are seen to.
+            # Each line is thinner than the one before, so that equal losses are all visible.
             style = {"color": run_color(number), "lw": 4.0 - 0.6 * number}
             for column, (values, deltas) in enumerate(
                 ((ious, smaller(ious)), (offsets, shifted(offsets)))
@@ -146,7 +146,7 @@ def draw(path: pathlib.Path) -> None:
 
 
 def _name_panels(panels: np.ndarray) -> None:
-    """Titles above, what is on the axes below."""
+    """Writes titles above the panels and the names of the axes below."""
     titles = ("Loss", "Norm of its gradient in the deltas") * 2
     below = ("IoU of a smaller box around the same centre",) * 2 + (
         "offset of the centre, in sides of the target",

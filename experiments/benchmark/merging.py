@@ -13,15 +13,16 @@ from ioub_jax.tile_merging import Found
 _SIZE = (3000, 4000)
 _IMAGES, _OBJECTS = 8, 250
 _NMS_IOU = 0.5
-_NOISE = 0.03  # of a box's edges, in its sides
+_NOISE = 0.03  # standard deviation of a box's edges, relative to its side
 Boxes = np.ndarray
 
 
 def merging_rules() -> dict[str, Any]:
-    """AP of the same detections of tiles of 640 pixels that share 128, merged in different ways.
+    """AP of the same detections in tiles of 640 pixels that overlap by 128, merged by each rule.
 
-    A detector that is drawn up finds 97 % of the objects that a tile shows whole, and of the others
-    the part that is shown as often as it is large, with scores that fall with it.
+    A simulated detector finds 97 % of the objects that a tile shows completely. It finds the
+    visible part of another object with a probability equal to the visible share, and its scores
+    decrease with that share.
     """
     tiling = Tiling(640, 0.2)
     table = ["| objects | " + " | ".join(_RULES) + " |", "|---" * (len(_RULES) + 1) + "|"]
@@ -38,7 +39,7 @@ def merging_rules() -> dict[str, Any]:
 
 
 def check_merging() -> str:
-    """A line on what is measured."""
+    """A line that describes what is measured."""
     return f"{_IMAGES} images of {_SIZE[1]}x{_SIZE[0]} with about {_OBJECTS} objects, drawn up"
 
 
@@ -73,7 +74,7 @@ def _entries(image: int, boxes: Boxes) -> list[dict[str, Any]]:
 
 
 def _objects(rng: np.random.Generator, longest: float, has_nested: bool) -> Boxes:
-    """Objects of 10 pixels and more that do not overlap, and small ones that lie on large ones."""
+    """Returns objects of 10 pixels and more that do not overlap, and small ones on large ones."""
     boxes = np.zeros((0, 4))
     while len(boxes) < _OBJECTS:
         sides = np.exp(rng.uniform(np.log(10), np.log(longest)) + rng.normal(0, 0.2, 2))
@@ -89,7 +90,7 @@ def _objects(rng: np.random.Generator, longest: float, has_nested: bool) -> Boxe
 
 
 def _found(rng: np.random.Generator, objects: Boxes, tiling: Tiling) -> list[Found]:
-    """Detections of the simulated detector in each tile."""
+    """Returns the detections of the simulated detector in each tile."""
     found = []
     for window in tiling.windows(_SIZE):
         clipped = np.clip(objects, np.tile(window[:2], 2), np.tile(window[2:], 2))
@@ -98,7 +99,7 @@ def _found(rng: np.random.Generator, objects: Boxes, tiling: Tiling) -> list[Fou
         is_found &= _areas(clipped) > 9
         boxes, share = clipped[is_found] - np.tile(window[:2], 2), shown[is_found]
         noise = rng.normal(0, _NOISE, boxes.shape) * np.sqrt(_areas(boxes))[:, None]
-        # The edge at which a tile cuts an object is the tile's.
+        # An edge at which a tile cuts an object is the edge of the tile, so it has less noise.
         is_cut = clipped[is_found] != objects[is_found]
         boxes = np.clip(boxes + np.where(is_cut, 0.3 * noise, noise), 0, tiling.size)
         scores = rng.uniform(0.4, 1, len(boxes)) * np.where(share == 1, 1, 0.6 + 0.4 * share)
@@ -115,7 +116,7 @@ def _merged(found: list[Found], windows: np.ndarray) -> tuple[Boxes, np.ndarray]
 def _by_score(
     loses: Callable[[Boxes, Boxes], np.ndarray],
 ) -> Callable[[list[Found], np.ndarray], tuple[Boxes, np.ndarray]]:
-    """The NMS that suppresses a box where `loses` says so of it and any better one."""
+    """Returns an NMS that suppresses a box if `loses` is true for it and any better box."""
 
     def rule(found: list[Found], windows: np.ndarray) -> tuple[Boxes, np.ndarray]:
         pairs = zip(found, windows, strict=True)

@@ -1,4 +1,4 @@
-"""What each metric library says of the same detections, beside this package."""
+"""AP of the same detections by several metric libraries and by this package."""
 
 import json
 import pathlib
@@ -24,7 +24,7 @@ _TRUTH = flags.DEFINE_string(
 )
 _RESULTS = flags.DEFINE_string("results", None, "Of `libraries`: COCO results for --truth.")
 
-#: What the environment has; torchmetrics needs torch.
+#: The packages of the environment; torchmetrics needs torch.
 PACKAGES = (
     "pycocotools==2.0.11",
     "faster-coco-eval==1.8.0",
@@ -62,10 +62,10 @@ def compare_libraries() -> dict[str, Any]:
 
 
 def check_libraries() -> str:
-    """What is compared, and where.
+    """A line that describes what is compared.
 
     Raises:
-      ConfigError: one of --truth and --results is given alone, or is no file.
+      ConfigError: only one of --truth and --results is given, or a file does not exist.
     """
     if (_TRUTH.value is None) != (_RESULTS.value is None):
         raise ConfigError("--truth and --results go together: give both or neither.")
@@ -85,9 +85,9 @@ def our_numbers(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) ->
 def table(
     versions: Mapping[str, str], sets: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> list[str]:
-    """The lines of a table: AP of each set, and of real detections AP50, too.
+    """The lines of a table with the AP of each set, and the AP50 of real detections.
 
-    What is not as pycocotools' to the last of the digits shown is bold.
+    Numbers that differ from those of pycocotools in the digits shown are bold.
     """
     head = [f"{library} {version}".strip() for library, version in versions.items()]
     lines = ["| detections | " + " | ".join(head) + " |", "|---" * (len(head) + 1) + "|"]
@@ -102,7 +102,7 @@ def table(
 
 
 def _of_others(sets: Sets) -> dict[str, Any]:
-    """What the worker prints of some sets."""
+    """Returns the report of the worker on some sets."""
     python = _python()
     with tempfile.TemporaryDirectory() as folder:
         for number, of_set in enumerate(sets.values()):
@@ -118,7 +118,7 @@ def _of_others(sets: Sets) -> dict[str, Any]:
 
 
 def _python() -> str:
-    """The Python of the environment, which is made where it lacks."""
+    """Returns the Python of the environment, which is created if it does not exist."""
     folder = pathlib.Path(_ENVIRONMENT.value)
     python = str(folder / "bin" / "python")
     if not folder.exists():

@@ -12,7 +12,7 @@ _Found = tuple[int, int, Box, float]
 
 
 def made_sets() -> Sets:
-    """Name of a set -> ground truth and COCO results; which rule each is about is in its name."""
+    """Name of a set -> ground truth and COCO results; the name states the rule that is tested."""
     return {
         "7 of 10 objects found": _found_in_order(10, 7),
         "equal scores": _equal_scores(),
@@ -34,7 +34,7 @@ def made_sets() -> Sets:
 
 
 def _cell(number: int) -> Box:
-    """The box of 20x20 of a cell of 40x40, row by row."""
+    """Returns the 20x20 box in a cell of 40x40; the cells are numbered row by row."""
     row, column = divmod(number, 15)
     return (40.0 * column + 10.0, 40.0 * row + 10.0, 20.0, 20.0)
 
@@ -44,19 +44,19 @@ def _perfect(cells: Iterable[int], category: int = 1) -> list[_Found]:
 
 
 def _found_in_order(objects: int, found: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The first `found` of the objects of one class of an image."""
+    """Returns an image with objects of one class, of which the first `found` are detected."""
     truth: list[_Object] = [(1, 1, _cell(cell), {}) for cell in range(objects)]
     return _set(truth, _perfect(range(found)))
 
 
 def _two_classes() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An image of 150 objects, all found: no class has more than 100 detections."""
+    """Returns an image with 150 objects, all found; no class has more than 100 detections."""
     truth: list[_Object] = [(1, 1 + cell // 75, _cell(cell), {}) for cell in range(150)]
     return _set(truth, [*_perfect(range(75)), *_perfect(range(75, 150), category=2)])
 
 
 def _equal_scores() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """12 images with a true and a false detection of one score; the false one comes first."""
+    """Returns 12 images with a true and a false detection of equal score, the false one first."""
     truth: list[_Object] = [(image, 1, _cell(0), {}) for image in range(1, 13)]
     found: list[_Found] = []
     for image in range(1, 13):
@@ -65,7 +65,10 @@ def _equal_scores() -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _listed_from_the_last() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """12 images, the first 6 with an object and a true detection, the others with a false one."""
+    """Returns 12 images: 6 with an object and a true detection, then 6 with a false detection.
+
+    Images and detections are listed in reverse order.
+    """
     truth: list[_Object] = [(image, 1, _cell(0), {}) for image in range(1, 7)]
     found: list[_Found] = [(image, 1, _cell(0), 0.5) for image in range(12, 0, -1)]
     content, results = _set(truth, found)
@@ -74,7 +77,7 @@ def _listed_from_the_last() -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def _crowd() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """One object, found; and above it in score three detections inside of a crowd."""
+    """Returns an image with one object, found, and three better detections inside a crowd."""
     truth: list[_Object] = [
         (1, 1, _cell(0), {}),
         (1, 1, (200.0, 200.0, 300.0, 200.0), {"iscrowd": 1}),

@@ -1,7 +1,8 @@
-"""AP and AP50 of detections by other libraries; runs in an environment that has them, by its path.
+"""AP and AP50 of detections by other libraries, run by its path in their environment.
 
-python metric_worker.py FOLDER: of `NUMBER.truth.json` and `NUMBER.found.json` in it, the numbers of
-every library as JSON. It imports nothing of this repository, whose package needs not be there.
+`python metric_worker.py FOLDER` reads `NUMBER.truth.json` and `NUMBER.found.json` in the folder and
+prints the numbers of every library as JSON. It imports nothing from this repository, whose package
+need not be installed.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ Numbers = tuple[float, float]
 
 
 def of_coco_api(coco_class: Any, eval_class: Any, truth: str, found: str) -> Numbers:
-    """By a library that has pycocotools' classes."""
+    """AP and AP50 by a library with the classes of pycocotools."""
     coco = coco_class(truth)
     evaluation = eval_class(coco, coco.loadRes(found), "bbox")
     evaluation.evaluate()
@@ -31,7 +32,7 @@ def of_coco_api(coco_class: Any, eval_class: Any, truth: str, found: str) -> Num
 
 
 def of_pycocotools(truth: str, found: str) -> Numbers:
-    """By pycocotools."""
+    """AP and AP50 by pycocotools."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -39,21 +40,21 @@ def of_pycocotools(truth: str, found: str) -> Numbers:
 
 
 def of_faster_coco_eval(truth: str, found: str) -> Numbers:
-    """By faster-coco-eval."""
+    """AP and AP50 by faster-coco-eval."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     return of_coco_api(COCO, COCOeval_faster, truth, found)
 
 
 def of_hotcoco(truth: str, found: str) -> Numbers:
-    """By hotcoco."""
+    """AP and AP50 by hotcoco."""
     from hotcoco import COCO, COCOeval
 
     return of_coco_api(COCO, COCOeval, truth, found)
 
 
 def of_torchmetrics(truth: str, found: str) -> Numbers:
-    """By torchmetrics, whose default backend is pycocotools."""
+    """AP and AP50 by torchmetrics, whose default backend is pycocotools."""
     import torch
     from torchmetrics.detection import MeanAveragePrecision
 
@@ -82,7 +83,7 @@ def of_torchmetrics(truth: str, found: str) -> Numbers:
 
 
 def of_supervision(truth: str, found: str) -> Numbers:
-    """By supervision's MeanAveragePrecision."""
+    """AP and AP50 by supervision's MeanAveragePrecision."""
     import supervision
     from supervision.metrics import MeanAveragePrecision
 
@@ -113,7 +114,7 @@ def of_supervision(truth: str, found: str) -> Numbers:
 
 
 def of_tidecv(truth: str, found: str) -> Numbers:
-    """By tidecv and its own readers of COCO's files."""
+    """AP and AP50 by tidecv and its own readers of COCO's files."""
     import tidecv
 
     tide = tidecv.TIDE()
@@ -124,7 +125,7 @@ def of_tidecv(truth: str, found: str) -> Numbers:
 
 
 def of_lvis(truth: str, found: str) -> Numbers:
-    """By lvis-api, of COCO's data: every class was looked for in every image."""
+    """AP and AP50 by lvis-api; for COCO's data, every class was verified in every image."""
     vars(np)["float"] = float  # lvis-api 0.5.3 is older than numpy 1.24
     from lvis import LVISEval
 
@@ -147,7 +148,7 @@ def of_lvis(truth: str, found: str) -> Numbers:
 
 
 def _by_image(truth: str, found: str) -> tuple[list[list[dict[str, Any]]], ...]:
-    """Objects and detections of each image, in the order of the images."""
+    """Returns the objects and the detections of each image, in the order of the images."""
     content = json.loads(pathlib.Path(truth).read_text())
     images = [image["id"] for image in content["images"]]
     both = []
@@ -171,7 +172,7 @@ LIBRARIES: dict[str, Callable[[str, str], Numbers]] = {
 
 
 def main(folder: pathlib.Path) -> None:
-    """Prints version and numbers of every library: one list of pairs, in the order of the sets."""
+    """Prints version and numbers of every library: a list of pairs, in the order of the sets."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     count = len(list(folder.glob("*.truth.json")))

@@ -1,4 +1,4 @@
-"""Cost of detection in images of mixed sizes in one call, beside images of one size."""
+"""Cost of detection in images of mixed sizes in one call, compared with images of one size."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,16 +11,16 @@ from experiments.benchmark.rates import REPEATS
 
 _IMAGES = 48
 _BATCH = 8
-#: Of the sides of a canvas, those of an image.
+#: The range of the sides of an image, relative to those of a canvas.
 _FACTORS = (0.5, 2.0)
 
 
 def mixed_beside_alike() -> dict[str, Any]:
-    """Seconds of images of one size, of mixed sizes together, and of these one by one, in turns.
+    """Seconds for images of one size, of mixed sizes together, and of mixed sizes one by one.
 
-    The mixed images have sizes at random and the shapes of the canvases, in no order; those of one
-    size are as large as the mean of them. One by one they are batches of one image. The weights are
-    those of the first step.
+    All three take turns. The mixed images have random sizes and the shapes of the canvases, in
+    random order; the images of one size have the mean area of the mixed ones. One by one, images
+    are in batches of one. The weights are those of the first step.
     """
     exported.check_configuration()
     detector, alone = map(exported.untrained_detector, (BATCH.value or _BATCH, 1))
@@ -33,7 +33,7 @@ def mixed_beside_alike() -> dict[str, Any]:
         "mixed sizes, one by one": lambda: [alone(image) for image in mixed],
     }
     for work in works.values():
-        work()  # which compiles
+        work()  # compile
     turns = [
         {name: exported.seconds_of(work) for name, work in works.items()}
         for _ in range(REPEATS.value)

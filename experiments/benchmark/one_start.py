@@ -1,6 +1,6 @@
-"""One start of a training to its first step, for `start`: a process prints each phase's time.
+"""One start of a training until its first step, for `start`; prints the time of each phase.
 
-It goes the way of `experiments.train`, but for the data, which a made-up batch stands for.
+It follows `experiments.train`, except for the data: a generated batch replaces them.
 """
 
 import json
@@ -30,13 +30,13 @@ from ioub_jax.from_config import training_parts
 
 
 class _Clock:
-    """CPU and wall seconds of one phase after another, from the start of the process on."""
+    """CPU and wall seconds of successive phases, from the start of the process on."""
 
     def __init__(self, began: float) -> None:
         self._last = 0.0, began
 
     def phase(self) -> dict[str, float]:
-        """Ends the phase that began where the last one ended, and returns its time."""
+        """Ends the current phase and returns its time; the next phase begins."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         now = usage.ru_utime + usage.ru_stime, time.time()
         before, self._last = self._last, now
@@ -44,7 +44,7 @@ class _Clock:
 
 
 def main() -> None:
-    """Prints CPU and wall seconds of every phase, and the most memory, as JSON."""
+    """Prints CPU and wall seconds of every phase, and the peak memory, as JSON."""
     clock = _Clock(_BEGAN.value or time.time())
     phases = {"imports": clock.phase()}
     config = _CONFIG.value

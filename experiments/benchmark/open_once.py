@@ -1,8 +1,9 @@
-"""Opens a COCO JSON as a training does and prints the cost: a process of its own each time.
+"""Opens a COCO JSON as a training does and prints the cost; run in a new process each time.
 
 python -m experiments.benchmark.open_once FOLDER
 
-The folder has `instances.json` and `images`. Nothing here imports jax, whose memory would count.
+The folder has `instances.json` and `images`. The module does not import jax, whose memory would
+be counted.
 """
 
 import json
@@ -18,7 +19,7 @@ from ioub_jax.data.sources.learned import count_learned, with_learned_images
 
 
 def opened(folder: pathlib.Path) -> tuple[Source, Learned]:
-    """The training data and what of it is learned, as `from_config.data_parts` opens it."""
+    """The training data and its learned objects, as `from_config.data_parts` opens it."""
     source = CocoSource(folder / "instances.json", folder / "images", split="train")
     rules = Rules(keep_empty=False, max_boxes=100, verb="trained on")
     source = with_reading(source, "coco train")

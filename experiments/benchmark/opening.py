@@ -1,7 +1,8 @@
-"""Cost of opening the annotations of a training set, the first time and again.
+"""Cost of opening the annotations of a training set for the first time and again.
 
-The file is made for it, as large as COCO's train2017 (118,000 images, 900,000 boxes with polygons)
-or as the flags say: `--images=1800000 --boxes=25000000 --nopolygons` is Objects365's size.
+The file is generated, with the size of COCO's train2017 (118,000 images, 900,000 boxes with
+polygons) or that of the flags: `--images=1800000 --boxes=25000000 --nopolygons` is the size of
+Objects365.
 """
 
 import json
@@ -30,22 +31,22 @@ _POLYGONS = flags.DEFINE_boolean("polygons", True, "Whether its boxes have segme
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CLASSES = 80
 _HEIGHT, _WIDTH = 480, 640
-# A file that was written less than 4 seconds before may be written once more, so that it is hashed.
+# A file modified in the last 4 seconds is hashed, since another change might not alter its time.
 _SETTLED_SECONDS = 5
-# ext4 lets a file have 65,000 names.
+# A file can have 65,000 names on ext4.
 _MOST_LINKS = 60_000
 _OF_A_FOLDER = 200_000
 _AT_ONCE = 100_000
-# Bytes of an image and of an annotation in the file, and of one that has a polygon: COCO's.
+# Bytes of an image, an annotation and an annotation with a polygon in COCO's files.
 _IMAGE_BYTES, _BOX_BYTES, _POLYGON_BYTES = 290, 165, 450
 
 
 def opening_cost() -> dict[str, Any]:
-    """Seconds and memory of opening the file in processes of their own.
+    """Seconds and memory of opening the file in separate processes.
 
-    The first process finds no index, the next ones the index that it has left; the last one finds
-    the file with another time, so that it reads it for its SHA-256. The system has read the file
-    before: what a disk takes is not counted.
+    The first process finds no index, the next ones find the index of the first. Before the last
+    one, the time of the file changes, so that the process reads it for its SHA-256. The file is in
+    the system's cache, so the time of the disk is not counted.
     """
     check_opening()
     with tempfile.TemporaryDirectory(prefix="ioub_jax_open_") as temporary:
@@ -73,7 +74,7 @@ def opening_cost() -> dict[str, Any]:
 
 
 def check_opening() -> str:
-    """A line on what would be opened; raises `ConfigError` if there is no room for it."""
+    """A line that describes what would be opened; raises `ConfigError` if there is no space."""
     size = _images() * _IMAGE_BYTES + _boxes() * (_POLYGON_BYTES if _POLYGONS.value else _BOX_BYTES)
     place = tempfile.gettempdir()
     free = shutil.disk_usage(place).free
@@ -101,7 +102,7 @@ def _mib(size: float) -> float:
 
 
 def _figures(taken: list[dict[str, Any]]) -> dict[str, float]:
-    """The medians over some processes."""
+    """Returns the median times and the peak memory over some processes."""
     return {
         "CPU seconds": rounded(statistics.median(took["CPU seconds"] for took in taken)),
         "wall seconds": rounded(statistics.median(took["wall seconds"] for took in taken)),
@@ -110,7 +111,7 @@ def _figures(taken: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _open(folder: pathlib.Path) -> dict[str, Any]:
-    """Cost in one process, which keeps its index in the folder."""
+    """Returns the cost in one process, which keeps its index in the folder."""
     done = subprocess.run(
         [sys.executable, "-m", "experiments.benchmark.open_once", folder],
         cwd=_ROOT,
@@ -125,7 +126,7 @@ def _open(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _make(folder: pathlib.Path, images: int, boxes: int, polygons: bool) -> None:
-    """Writes the images, names of a few files, and the JSON."""
+    """Writes the JSON, and the images as names (hard links) of a few files."""
     names = [f"{number // _OF_A_FOLDER}/{number:012d}.jpg" for number in range(images)]
     encoded = cv2.imencode(".jpg", np.zeros((_HEIGHT, _WIDTH, 3), np.uint8))[1].tobytes()
     for begin in range(0, images, _OF_A_FOLDER):
@@ -153,7 +154,7 @@ def _write(file: IO[str], entries: Iterator[str]) -> None:
 
 
 def _image(number: int, name: str) -> str:
-    """An image, with the links that COCO's have."""
+    """Returns an image's entry, with the URLs that COCO's entries have."""
     return (
         f'{{"license": 3, "file_name": "{name}", '
         f'"coco_url": "http://images.cocodataset.org/train2017/{name}", '
@@ -164,7 +165,7 @@ def _image(number: int, name: str) -> str:
 
 
 def _annotations(images: int, boxes: int, polygons: bool) -> Iterator[str]:
-    """Annotations with numbers as COCO writes them, of images in no order."""
+    """Yields annotations with numbers as COCO writes them, of images in random order."""
     rng = np.random.default_rng(0)
     shapes = [rng.uniform(0, _HEIGHT, 2 * corners).round(2) for corners in rng.integers(6, 42, 997)]
     extras = [f'"segmentation": [{shape.tolist()}]' for shape in shapes]

@@ -1,7 +1,7 @@
-"""Our side of a comparison, in a process of its own that holds nothing else.
+"""Our side of a comparison, in a separate process.
 
-`experiments.benchmark` starts it. Unless the workload names a folder for them, it keeps no compiled
-program and reads none: compiling is part of what is measured.
+`experiments.benchmark` starts it. It neither stores nor reads compiled programs unless the workload
+names a folder for them, since the compilation is part of the measurement.
 """
 
 import functools
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _traced(program: ours.Program, folder: str) -> None:
-    """Three repetitions, with their profile written into a folder."""
+    """Runs three repetitions, and writes their profile into a folder."""
     with jax.profiler.trace(folder):
         for _ in range(3):
             program()

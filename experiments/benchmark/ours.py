@@ -1,4 +1,4 @@
-"""Our side of a comparison: the same work on the same inputs as a peer's."""
+"""Our side of a comparison: the same work on the same inputs as a peer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +19,12 @@ from ioub_jax.models import Predictions
 
 
 class Program:
-    """A jitted function with its arguments; a call ends when its result is there.
+    """A jitted function with its arguments; a call ends when its result is available.
 
     Args:
       function: the jitted function.
-      *arguments: what it is called with.
-      carries: whether the first part of its result is its first argument in the next call.
+      *arguments: its arguments.
+      carries: whether the first item of a result is the first argument of the next call.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Program:
         self._arguments, self._carries = arguments, carries
 
     def compile(self) -> dict[str, timing.Seconds]:
-        """Time to trace, lower, compile and run it once; calls run the result from then on."""
+        """Times to trace, lower, compile and run it once; later calls run the compiled program."""
         moments = [timing.now()]
         traced = self._function.trace(*self._arguments)
         moments.append(timing.now())
@@ -50,7 +50,7 @@ class Program:
         return {name: end - start for name, (end, start) in zip(names, ends, strict=True)}
 
     def __call__(self) -> Any:
-        """Runs it once."""
+        """Runs the function once."""
         result = jax.block_until_ready(self._function(*self._arguments))
         if self._carries:
             self._arguments = (result[0], *self._arguments[1:])
@@ -58,7 +58,7 @@ class Program:
 
 
 def configuration(workload: Workload) -> ml_collections.ConfigDict:
-    """Torchvision's RetinaNet or FCOS, on one device; its weights are not needed to time it."""
+    """Torchvision's RetinaNet or FCOS on one device; the timing does not need its weights."""
     config = torchvision.get_config(f"{workload.detector}_resnet50_fpn,{workload.arm}")
     config.model.dtype = workload.dtype
     config.runtime.rematerialize = workload.rematerialize
@@ -82,7 +82,7 @@ def train_step(workload: Workload) -> Program:
 
 
 def inference(workload: Workload) -> Program:
-    """Images to detections, 1,000 candidates of every level."""
+    """Images to detections, with 1,000 candidates from every level."""
     config = configuration(workload)
     detector = training_parts.detector_of(config, workload.classes)
     variables = training_parts.trainer_of(config, detector).create_state().variables
@@ -90,7 +90,7 @@ def inference(workload: Workload) -> Program:
 
 
 def objective(workload: Workload) -> Program:
-    """Matching, both losses and their gradients by the predictions."""
+    """Matching, both losses and their gradients with respect to the predictions."""
     detector = training_parts.detector_of(configuration(workload), workload.classes)
     anchors = detector.anchors_of((workload.height, workload.width))
     ends = np.cumsum([len(level) for level in anchors])

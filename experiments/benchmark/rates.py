@@ -1,4 +1,4 @@
-"""Rates of loading weights and images; they are timed, so compare only figures of one run."""
+"""Rates of loading weights and images; they are timed, so compare figures only within a run."""
 
 import functools
 import pathlib
@@ -29,11 +29,11 @@ _WEIGHTS = flags.DEFINE_string(
 
 
 def import_cost() -> dict[str, Any]:
-    """Time and memory of reading a file of weights and of making our variables of them.
+    """Time and memory of reading a file of weights and converting them to our variables.
 
-    The time ends with the variables on the device; it is the median of repeats, after one that the
-    system has read the file for. The memory is the most that Python and numpy hold at once on the
-    way to the device: most variables are views of the mapped file until then.
+    The time ends when the variables are on the device. It is the median of the repetitions after a
+    first one, in which the system reads the file into its cache. The memory is the peak of Python
+    and numpy on the way to the device; until then, most variables are views of the mapped file.
     """
     path = weights.find_weights(_weights())
     turns = []
@@ -54,7 +54,7 @@ def import_cost() -> dict[str, Any]:
 
 
 def check_weights() -> str:
-    """A line on what `import_cost` would read; raises `ConfigError` or `WeightsError` likewise."""
+    """A line that describes what `import_cost` would read; raises the same errors."""
     path = weights.local_weights(_weights())
     return f"weights {path or f'{_weights()}, after a download'}"
 
@@ -66,7 +66,7 @@ def _weights() -> str:
 
 
 def _import_weights(path: pathlib.Path) -> Any:
-    """The variables of the detector in a file, or else of the backbone that a flag names."""
+    """Returns the variables of the detector in a file, or of the backbone that a flag names."""
     state_dict = weights.read_state_dict(path)
     try:
         return weights.detector_of(state_dict, name=str(path)).variables
@@ -91,10 +91,10 @@ def _backbone_template() -> Any:
 
 
 def input_rates() -> dict[str, Any]:
-    """Images/s of the input pipeline beside a bare loop of decoding and resizing.
+    """Images/s of the input pipeline, compared with a bare loop of decoding and resizing.
 
-    The bare loop and every pipeline take turns; a ratio is the median of those of each turn.
-    Seconds of the processors are those of the workers, too, on Linux.
+    The bare loop and every pipeline take turns; a ratio is the median of the ratios of the turns.
+    On Linux, the CPU seconds include those of the workers.
     """
     benchmark = _input_benchmark()
     turns: list[dict[str, throughput.Rate]] = []
@@ -138,7 +138,7 @@ def _input_benchmark() -> throughput.InputBenchmark:
 
 
 def check_input() -> str:
-    """A line on what `input_rates` would load; raises `ConfigError` or `DataError` as it would."""
+    """A line that describes what `input_rates` would load; raises the same errors."""
     return f"{len(_input_benchmark()):,} images of data.source={CONFIG.value.data.source}"
 
 

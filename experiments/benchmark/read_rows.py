@@ -1,8 +1,8 @@
-"""Reads an image as for its tiles and prints the cost: a process of its own each time.
+"""Reads an image by rows of tiles and prints the cost; run in a new process each time.
 
 python -m experiments.benchmark.read_rows FILE
 
-Nothing here imports jax, whose memory would count.
+The module does not import jax, whose memory would be counted.
 """
 
 import json

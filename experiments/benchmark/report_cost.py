@@ -1,4 +1,4 @@
-"""Cost of a report of a whole evaluation: seconds, and the bytes of the page."""
+"""Cost of a report on a whole evaluation: seconds, and the bytes of the page."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _MIB = 2**20
 
 
 class _Drawn:
-    """Images of noise at some scales, about as hard to compress as photographs."""
+    """Images of noise at several scales, about as hard to compress as photographs."""
 
     def read(self, number: int) -> np.ndarray:
         """As `ImageReader`."""
@@ -28,7 +28,7 @@ class _Drawn:
 
 
 def report_cost() -> dict[str, Any]:
-    """Seconds to measure generated detections and to make a page of them, and its size."""
+    """Seconds to measure generated detections and to write a page on them, and its size."""
     ground_truth = detection_metrics.generated_truth()
     for image in ground_truth["images"]:
         image |= {"width": _SIDE, "height": _SIDE, "file_name": f"{image['id']:06d}.jpg"}

@@ -1,4 +1,4 @@
-"""Time of saving a checkpoint, and the share of the checksums."""
+"""Time of saving a checkpoint, and the share of its checksums."""
 
 import pathlib
 import tempfile
@@ -18,14 +18,14 @@ from ioub_jax.workdirs import checkpoints, checksums, configuration
 def saving_cost() -> dict[str, Any]:
     """Seconds of a checkpoint of the first step: until training continues, and until it is saved.
 
-    The checksums are timed by themselves; a save computes them before the training goes on.
+    The checksums are also timed alone; a save computes them before the training continues.
     """
     check_saving()
     config = CONFIG.value
     detector = training_parts.detector_of(config, CLASSES.value or 80)
     state = jax.block_until_ready(training_parts.trainer_of(config, detector).create_state())
     turns = [_one_save(state, configuration.to_dict(config)) for _ in range(REPEATS.value + 1)]
-    turns = turns[1:]  # the first one opens libraries
+    turns = turns[1:]  # the first one loads libraries
     return {
         "arrays": len(jax.tree.leaves(state)),
         "MiB": round(sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 2**20, 1),
@@ -43,7 +43,7 @@ def saving_cost() -> dict[str, Any]:
 
 
 def check_saving() -> str:
-    """A line on what would be saved; raises `ConfigError` without a configuration."""
+    """A line that describes what would be saved; raises `ConfigError` without a configuration."""
     if CONFIG.value is None:
         raise ConfigError("Give the configuration of the detector, --config=FILE.")
     return f"the state of a {CONFIG.value.model.name} of {CLASSES.value or 80} classes"

@@ -1,4 +1,4 @@
-"""Time of a start: `--help`, and the way of a training to its first step, in fresh processes."""
+"""Time of a start: `--help`, and a training until its first step, in new processes."""
 
 import json
 import os
@@ -29,10 +29,11 @@ _DEFAULT = (
 
 
 def start_cost() -> dict[str, Any]:
-    """Seconds of `--help`, of a first start and of those after it, which read what it compiled.
+    """Seconds of `--help`, of a first start, and of later ones, which read its compiled programs.
 
-    The CPU seconds are those of all threads: on a machine with other work they are steadier than
-    the wall's. A start is told phase by phase; `beyond the step` is all of it but for one step.
+    The CPU seconds are those of all threads; on a machine with other work, they vary less than the
+    wall seconds. The phases of a start are listed; `beyond the step` is the whole start without one
+    step.
     """
     check_start()
     helps = [_help() for _ in range(REPEATS.value)]
@@ -49,14 +50,18 @@ def start_cost() -> dict[str, Any]:
 
 
 def check_start() -> str:
-    """A line on what would be started; raises `ConfigError` if the processes would not find it."""
+    """A line that describes what would be started.
+
+    Raises:
+      ConfigError: the flags of the configuration cannot be passed on.
+    """
     if not _configuration():
         raise ConfigError("Write the configuration that is started as --config=FILE.")
     return f"--help, and {REPEATS.value + 1} starts of {' '.join(_configuration())}"
 
 
 def _configuration() -> Sequence[str]:
-    """The flags that choose what is started: those of this command, or else the default."""
+    """Returns the flags of the training to start: those of this command, or else the default."""
     if CONFIG.value is None:
         return _DEFAULT
     return [word for word in sys.argv if word.startswith(("--config=", "--config."))]
@@ -71,7 +76,7 @@ def _help() -> dict[str, float]:
 
 
 def _start(cache: str) -> dict[str, dict[str, float]]:
-    """CPU and wall seconds of every phase of one start."""
+    """Returns the CPU and wall seconds of every phase of one start."""
     output = _run(
         "experiments.benchmark.one_start",
         *_configuration(),
@@ -90,7 +95,7 @@ def _start(cache: str) -> dict[str, dict[str, float]]:
 
 
 def _run(*words: str, **environment: str) -> str:
-    """Output of one of our commands; its log is shown."""
+    """Returns the output of one of our commands; its log is shown."""
     done = subprocess.run(
         [sys.executable, "-m", *words],
         cwd=_ROOT,

@@ -1,7 +1,7 @@
-"""Wall and CPU seconds, and memory; with the standard library alone, as for a peer.
+"""Wall and CPU seconds, and memory; imports only the standard library, since peers use it.
 
-On a machine that others use, too, the clock also counts while they run: there the seconds of the
-processors are steadier.
+On a machine with other work, wall seconds include the time in which that work runs, so CPU seconds
+vary less.
 """
 
 import pathlib
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 
 class Seconds(NamedTuple):
-    """A moment, or what passed between two of them.
+    """A moment, or the time between two moments.
 
     Attributes:
-      wall: by the clock.
-      cpu: of the processors, all threads of this process together.
+      wall: the wall time.
+      cpu: the CPU time of all threads of this process together.
     """
 
     wall: float
@@ -26,22 +26,22 @@ class Seconds(NamedTuple):
         return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
     def figures(self) -> dict[str, float]:
-        """Both, as they are printed."""
+        """Both times, as they are printed."""
         return {"wall, s": rounded(self.wall), "CPU, s": rounded(self.cpu)}
 
 
 def now() -> Seconds:
-    """This moment."""
+    """The current moment."""
     return Seconds(time.perf_counter(), time.process_time())
 
 
 def rounded(value: float) -> float:
-    """A figure with the three digits that a timing has."""
+    """A figure rounded to three significant digits."""
     return float(f"{value:.3g}")
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The values of all turns in three figures."""
+    """Median, minimum and maximum of the values of all turns."""
     return {
         "median": rounded(statistics.median(values)),
         "lowest": rounded(min(values)),
@@ -50,7 +50,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def of_turns(turns: Sequence[Seconds]) -> dict[str, dict[str, float]]:
-    """Times of the turns, by the clock and of the processors."""
+    """Wall and CPU times of the turns."""
     return {
         "wall, s": spread([turn.wall for turn in turns]),
         "CPU, s": spread([turn.cpu for turn in turns]),
@@ -58,21 +58,22 @@ def of_turns(turns: Sequence[Seconds]) -> dict[str, dict[str, float]]:
 
 
 def times_as_fast(ours: Sequence[Seconds], theirs: Sequence[Seconds]) -> dict[str, Any]:
-    """Their seconds over ours, by both measures: of each turn, and of the fastest of all turns."""
+    """Their seconds divided by ours, by both measures: for each turn, and for the fastest turns."""
     result = {}
     for name, measure in (("by wall time", 0), ("by CPU time", 1)):
         own, other = ([turn[measure] for turn in turns] for turns in (ours, theirs))
         ratios = [b / a for a, b in zip(own, other, strict=True) if a > 0.0]
-        if ratios:  # a clock of the processors may not have moved
+        if ratios:  # a CPU time may be 0
             least = rounded(min(other) / max(min(own), 1e-9))
             result[name] = spread(ratios) | {"of the fastest turns": least}
     return result
 
 
 def peak_mib() -> float | None:
-    """The largest resident memory this process has had; None where the system does not tell.
+    """The peak resident memory of this process in MiB; None if the system does not report it.
 
-    It is Linux's VmHWM: `ru_maxrss` is not less than what the parent had when it started this one.
+    It is Linux's VmHWM, because `ru_maxrss` includes the memory of the parent when it started this
+    process.
     """
     try:
         status = pathlib.Path("/proc/self/status").read_text()

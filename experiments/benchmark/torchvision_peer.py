@@ -1,6 +1,6 @@
-"""Torchvision's side of a comparison, in an environment of its own (`make peers`).
+"""Torchvision's side of a comparison, in a separate environment (`make peers`).
 
-`experiments.benchmark` starts it, as the worker that `worker.py` describes.
+`experiments.benchmark` starts it as a worker (see `worker.py`).
 """
 
 import functools
@@ -23,10 +23,11 @@ from experiments.benchmark import timing, worker, workloads
 
 
 def _network(workload: workloads.Workload) -> nn.Module:
-    """The model on the workload's device, compiled or not.
+    """Returns the model on the workload's device, compiled if the workload says so.
 
-    On a GPU as torch is fast there: channels last, TensorFloat-32 where float32 is left, cuDNN's
-    algorithms by trial. On a CPU `torch.compile` only traces, which is enough to check a run.
+    On a GPU, it has torch's fast settings: channels last, TensorFloat-32 for what is in float32,
+    and cuDNN's algorithms chosen by trial. On a CPU, `torch.compile` only traces, which is enough
+    to check a run.
     """
     model = create_model(workload)
     if workload.device == "cuda":
@@ -42,13 +43,13 @@ def _network(workload: workloads.Workload) -> nn.Module:
 
 
 def _wait(workload: workloads.Workload) -> None:
-    """Until the device has done what it was given."""
+    """Waits until the device has finished its work."""
     if workload.device == "cuda":
         torch.cuda.synchronize()
 
 
 def create_model(workload: workloads.Workload) -> nn.Module:
-    """A detector as it comes with weights: frozen batch norms, stem and first stage not trained."""
+    """A detector as with published weights: frozen batch norms, untrained stem and first stage."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50",
         weights=None,
@@ -68,7 +69,7 @@ def create_model(workload: workloads.Workload) -> nn.Module:
 
 
 def _autocast(workload: workloads.Workload) -> torch.autocast:
-    """The network in bfloat16 as torch has it, where the workload asks for it."""
+    """Returns torch's automatic casts to bfloat16, enabled if the workload has this dtype."""
     return torch.autocast(workload.device, torch.bfloat16, enabled=workload.dtype == "bfloat16")
 
 
@@ -100,7 +101,7 @@ def train_step(workload: workloads.Workload) -> Callable[[], Any]:
 
 
 def inference(workload: workloads.Workload) -> Callable[[], Any]:
-    """Images to detections, 1,000 candidates of every level."""
+    """Images to detections, with 1,000 candidates from every level."""
     model = _network(workload).eval()
     images, _ = _inputs(workload)
 
@@ -113,7 +114,7 @@ def inference(workload: workloads.Workload) -> Callable[[], Any]:
 
 
 def objective(workload: workloads.Workload) -> Callable[[], Any]:
-    """Matching, both losses and their gradients by the predictions."""
+    """Matching, both losses and their gradients with respect to the predictions."""
     model = create_model(workload).train()
     _, targets = _inputs(workload)
     sides = [(-(-workload.height // s), -(-workload.width // s)) for s in (8, 16, 32, 64, 128)]
@@ -152,7 +153,7 @@ def iou(workload: workloads.Workload) -> Callable[[], Any]:
 
 
 def convolution(line: str) -> Callable[[], Any]:
-    """A part of a convolution of several maps by one kernel, as `layers.Layer.ask` describes it."""
+    """A part of a convolution of maps with one kernel, as `layer_rates.Layer.ask` describes it."""
     asked = json.loads(line)
     dtype = getattr(torch, asked["dtype"])
     size, _, inputs, features = asked["kernel"]

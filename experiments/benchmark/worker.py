@@ -1,8 +1,9 @@
-"""A process that does one piece of work on request, and the process that requests it.
+"""A process that does a piece of work on request, and the process that requests it.
 
-The worker answers one JSON object a line: at first what it `is` and what it took `before` it was
-ready, to `peak` its memory and its device's, and to anything else the seconds of one repetition. It
-ends with its input. The standard library alone, as a peer is.
+The worker writes one JSON object per line: first what it `is` and the times `before` it was ready,
+then an answer to each line of its input. The answer to `peak` is its peak memory and that of its
+device; the answer to any other line is the seconds of one repetition. The worker ends with its
+input. The module imports only the standard library, since peers use it.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class WorkerError(Exception):
-    """A worker that ended before it was asked to."""
+    """A worker ended too early."""
 
 
 def serve(
@@ -35,10 +36,11 @@ def serve(
     """Answers every line of the input until it ends.
 
     Args:
-      what: who does the work, with versions.
-      work_of: makes the work of a line, which ends when its result is there; only that is timed.
-      before: what was done before the first turn.
-      device_bytes: the most that was held of the device's own memory; None where it has none.
+      what: a description of the worker, with versions.
+      work_of: returns the work for a line, which ends when its result is available. Only the work
+        is timed.
+      before: the times of the preparations before the first turn.
+      device_bytes: returns the peak of the device's own memory; None if it has none.
     """
     _say({"is": what, "before": {name: spent.figures() for name, spent in before.items()}})
     for line in sys.stdin:
@@ -58,11 +60,11 @@ def _say(answer: Mapping[str, Any]) -> None:
 
 
 class Worker:
-    """A started worker that is ready.
+    """A worker that has started and is ready.
 
     Attributes:
-      what: who does the work, with versions.
-      before: what was done before the first turn.
+      what: a description of the worker, with versions.
+      before: the times of the preparations before the first turn.
     """
 
     def __init__(self, process: subprocess.Popen[str], module: str) -> None:
@@ -72,22 +74,22 @@ class Worker:
         self.before: dict[str, Any] = ready["before"]
 
     def turn(self, what: str = "turn") -> Seconds:
-        """Lets it do its work once, or what it makes of the line `what`."""
+        """Requests one repetition of the work, for the line `what`, and returns its time."""
         return Seconds(**self._ask(what))
 
     def peak_mib(self) -> float | None:
-        """The largest resident memory it has had so far."""
+        """The peak resident memory of the worker so far, in MiB."""
         mib: float | None = self._ask("peak")["MiB"]
         return mib
 
     def device_peak_mib(self) -> float | None:
-        """The most it has held of its device's own memory; None where there is none."""
+        """The peak of its device's own memory in MiB; None if there is none."""
         mib: float | None = self._ask("peak")["device MiB"]
         return mib
 
     def _ask(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
+        with contextlib.suppress(BrokenPipeError):  # the worker has ended; reading raises the error
             print(what, file=self._process.stdin, flush=True)
         return self._read()
 
@@ -110,18 +112,18 @@ def started(
     seconds: float | None = None,
     errors: IO[str] | None = None,
 ) -> Iterator[Worker]:
-    """A worker, which ends with the block.
+    """A worker that ends with the block.
 
     Args:
       python: the interpreter.
-      module: what it runs as its main one.
+      module: its main module.
       arguments: its command line.
-      environment: what is added to that of this process.
-      seconds: after so many it is ended by force; None: never.
-      errors: where its stderr goes; None: to that of this process.
+      environment: additions to the environment of this process.
+      seconds: the time after which it is killed; None: never.
+      errors: the file for its stderr; None for that of this process.
 
     Raises:
-      WorkerError: it ended before the block.
+      WorkerError: the worker ended before the block.
     """
     process = subprocess.Popen(
         [python.absolute(), "-m", module, *arguments],
@@ -140,14 +142,14 @@ def started(
         stack.callback(process.wait)
         stack.callback(_close, process.stdin)
         if seconds is not None:
-            # Also what it has started itself: compilers, above all.
+            # The timer also kills its child processes, mainly compilers.
             timer = threading.Timer(seconds, _kill_group, [process.pid])
             stack.callback(timer.cancel)
             timer.start()
         try:
             yield Worker(process, module)
         except BaseException:
-            if seconds is not None:  # Ctrl-C does not reach it, and a turn may take long
+            if seconds is not None:  # Ctrl-C does not reach the worker, and a turn may take long
                 _kill_group(process.pid)
             raise
 

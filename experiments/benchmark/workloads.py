@@ -1,4 +1,4 @@
-"""Common inputs of our side and a peer's, in numpy alone: a peer has an environment of its own."""
+"""Inputs shared by our side and the peers; uses only numpy, since peers have other packages."""
 
 import argparse
 import dataclasses
@@ -11,19 +11,20 @@ class Workload:
     """Sizes of the inputs, and the work on them.
 
     Attributes:
-      batch: images.
-      height: of an image, in pixels.
-      width: of an image, in pixels.
+      batch: the number of images.
+      height: the height of an image, in pixels.
+      width: the width of an image, in pixels.
       classes: C.
-      boxes: ground-truth boxes of an image.
-      candidates: boxes that go into NMS.
-      dtype: of the network's computation, float32 or bfloat16.
-      detector: of torchvision, retinanet or fcos, with a ResNet-50.
-      arm: losses of ours; a peer has its own, which are those of baseline.
-      rematerialize: what our step computes once more; a peer does nothing of the kind.
-      device: of a peer, cpu or cuda; ours is jax's.
-      compiled: whether a peer is to compile its network.
-      cache: folder in which ours keeps what it has compiled; '' keeps nothing.
+      boxes: the number of ground-truth boxes in an image.
+      candidates: the number of boxes that enter NMS.
+      dtype: the dtype of the network's computation, float32 or bfloat16.
+      detector: torchvision's detector with a ResNet-50, retinanet or fcos.
+      arm: the arm of our losses; a peer always has those of the baseline.
+      rematerialize: the part that our step recomputes in the backward pass; a peer recomputes
+        nothing.
+      device: the device of a peer, cpu or cuda; ours is that of jax.
+      compiled: whether a peer compiles its network.
+      cache: the folder for our compiled programs; '' stores none.
     """
 
     batch: int
@@ -45,18 +46,18 @@ class Workload:
         return [f"--{name}={value}" for name, value in dataclasses.asdict(self).items()]
 
     def images(self) -> np.ndarray:
-        """uint8 `[B, H, W, 3]`."""
+        """The images, uint8 `[B, H, W, 3]`."""
         shape = (self.batch, self.height, self.width, 3)
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
     def ground_truth(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 xyxy `[B, M, 4]` inside the images, and int32 labels `[B, M]` below C."""
+        """Boxes inside the images, float32 xyxy `[B, M, 4]`, and labels below C, int32 `[B, M]`."""
         rng = np.random.default_rng(1)
         boxes = self._boxes(rng, (self.batch, self.boxes))
         return boxes, rng.integers(0, self.classes, boxes.shape[:2], np.int32)
 
     def training_batch(self) -> dict[str, np.ndarray]:
-        """Images and ground truth as the input pipeline would hand them over."""
+        """Images and ground truth in the form of the input pipeline."""
         boxes, labels = self.ground_truth()
         size = np.array([[self.height, self.width]] * self.batch)
         nothing = np.zeros(labels.shape, bool)
@@ -73,7 +74,7 @@ class Workload:
         }
 
     def candidate_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Boxes `[P, 4]`, scores `[P]` in 0..1 and labels `[P]` of one image."""
+        """Boxes `[P, 4]`, scores `[P]` in [0, 1] and labels `[P]` of one image."""
         rng = np.random.default_rng(2)
         boxes = self._boxes(rng, (self.candidates,))
         scores = rng.random(self.candidates, np.float32)
@@ -86,7 +87,7 @@ class Workload:
         return logits, 0.1 * rng.standard_normal((self.batch, anchors, 4), np.float32)
 
     def _boxes(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Sides between 16 pixels and half the image's, anywhere inside it."""
+        """Returns boxes anywhere in the image, with sides of 16 pixels to half the image's."""
         size = np.array([self.width, self.height])
         sides = rng.uniform(16.0, size / 2, (*shape, 2))
         start = rng.uniform(0.0, size - sides)

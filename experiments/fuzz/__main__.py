@@ -1,12 +1,12 @@
-"""Changes valid files of every format at random and reads them, for a while.
+"""Reads valid files of every format with random changes, for some minutes.
 
 python -m experiments.fuzz --minutes=10 --corpus=runs/fuzz
 python -m experiments.fuzz --minutes=1 --readers=coco,image --seed=7
 
-All that may happen is that files are read, or that one sentence says what is wrong with them. What
-led to something new is kept in the corpus, which the next call begins with; what should not have
-happened, in its folder `findings`, each with its files and its trace. Prints counts as JSON; ends
-with exit code 1 where there is a finding.
+Only two outcomes are allowed: the files are read, or one sentence says what is wrong with them.
+Files with a new outcome are added to the corpus, which the next call begins with. Other outcomes
+are findings and kept in its folder `findings`, each with its files and its trace. The counts are
+printed as JSON; the exit code is 1 if there is a finding.
 """
 
 import json
@@ -32,7 +32,7 @@ from ioub_jax.errors import ConfigError
 
 
 def names() -> list[str]:
-    """The readers that are asked for; raises `ConfigError` where there is no such one."""
+    """The requested readers; raises `ConfigError` if one of them does not exist."""
     chosen = _READERS.value or list(READERS)
     if unknown := sorted(set(chosen) - set(READERS)):
         raise ConfigError(f"There is no reader {unknown[0]!r}; there are {', '.join(READERS)}.")
@@ -40,7 +40,7 @@ def names() -> list[str]:
 
 
 def main() -> None:
-    """Fuzzes."""
+    """Reads changed files and prints the counts."""
     found = watch.fuzz(names(), pathlib.Path(_CORPUS.value), 60 * _MINUTES.value, _SEED.value)
     print(json.dumps(found, indent=2))
     if found["findings"]:
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be read."""
+    """Lines that describe what would be read."""
     return [f"Reads {', '.join(names())} for {_MINUTES.value:g} minutes, corpus {_CORPUS.value}."]
 
 

@@ -1,4 +1,4 @@
-"""What is read: a few files by their paths, on disk and in the corpus."""
+"""Cases to read: a few files by their paths, on disk and in the corpus."""
 
 import hashlib
 import pathlib
@@ -8,7 +8,7 @@ Files = dict[str, bytes]
 
 
 def write(folder: pathlib.Path, files: Files) -> None:
-    """Writes the files into a folder, which is made."""
+    """Writes the files into a folder, which is created."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -16,7 +16,7 @@ def write(folder: pathlib.Path, files: Files) -> None:
 
 
 def read(folder: pathlib.Path) -> Files:
-    """The files of a folder, as `write` has written them."""
+    """The files of a folder that `write` has written."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -25,7 +25,7 @@ def read(folder: pathlib.Path) -> Files:
 
 
 def name_of(files: Files) -> str:
-    """The name of a case in the corpus: the same for the same files."""
+    """The name of a case in the corpus, which is the same for the same files."""
     digest = hashlib.sha256()
     for name, content in sorted(files.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)

@@ -1,4 +1,4 @@
-"""What is done to a valid file: bytes for any, values for JSON, words for texts."""
+"""Random changes to a valid file: of bytes in any file, of values in JSON, of words in texts."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from experiments.fuzz.cases import Files
 
 _TEXT_SUFFIXES = (".json", ".xml", ".yaml", ".txt", ".names", ".data")
-#: Values that a program may have written, or that a reader may not have thought of.
+#: Values that a program may have written, or that a reader may not expect.
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 255, 2**31, -(2**31) - 1, 2**53 + 1, 2**63, 2**64, -(2**70),
     10**400, 0.0, -0.0, 0.5, 1e-320, 1e38, 1e300, -1e300, float("nan"), float("inf"),
@@ -34,9 +34,9 @@ def mutate(files: Files, rng: random.Random, others: Sequence[Files]) -> Files:
     """The files with one to four changes.
 
     Args:
-      files: those that are changed; they stay as they are.
-      rng: decides which changes.
-      others: of the same format, of which pieces may be taken.
+      files: the files to change; they are not modified in place.
+      rng: the random numbers that determine the changes.
+      others: files of the same format, from which parts may be copied.
     """
     changed = dict(files)
     for _ in range(rng.choice((1, 1, 2, 4))):
@@ -55,13 +55,13 @@ def mutate(files: Files, rng: random.Random, others: Sequence[Files]) -> Files:
 
 
 def _choose_file(files: Files, rng: random.Random) -> str:
-    """A file; of a data set seldom an image, which a format has in common with the others."""
+    """Returns a file; images of a data set are chosen rarely, since all formats share them."""
     texts = [name for name in sorted(files) if name.endswith(_TEXT_SUFFIXES)]
     return rng.choice(texts if texts and rng.random() < 0.85 else sorted(files))
 
 
 def _move(files: Files, name: str, rng: random.Random) -> None:
-    """Takes a file away, doubles it or gives it another name; one at least is left."""
+    """Removes, duplicates or renames a file; at least one file is left."""
     folder, _, last = name.rpartition("/")
     elsewhere = rng.choice((last.upper(), f"x/{last}", f"{last}.txt", f"{folder}/x{last}", "x.png"))
     if elsewhere.strip("/") not in files:
@@ -89,7 +89,7 @@ def _mutate_json(content: bytes, rng: random.Random) -> bytes:
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """Every list and object with each of its positions and keys, the deepest among them."""
+    """Returns every list and object, at any depth, with each of its positions or keys."""
     found, waiting = [], [value]
     while waiting:
         inside = waiting.pop()
@@ -110,7 +110,7 @@ def _remove(inside: Any, key: Any, rng: random.Random, _: Any) -> None:
 
 
 def _exchange(inside: Any, key: Any, rng: random.Random, places: list[tuple[Any, Any]]) -> None:
-    """Puts in what stands elsewhere, as a copy: JSON has no value inside itself."""
+    """Inserts a copy of another value; a reference could make a value contain itself."""
     other, its_key = rng.choice(places)
     inside[key] = copy.deepcopy(other[its_key])
 
@@ -133,7 +133,7 @@ def _mutate_text(content: bytes, rng: random.Random) -> bytes:
 
 
 def _other_word(content: bytes, rng: random.Random) -> bytes:
-    """Another word in place of one between blanks, brackets, quotes or signs."""
+    """Replaces a word between spaces, brackets, quotes or other signs."""
     bounds = [
         i for i, byte in enumerate(content) if not (48 <= byte <= 57 or byte in b".-" or byte > 64)
     ]
@@ -150,7 +150,7 @@ def _insert_word(content: bytes, rng: random.Random) -> bytes:
 
 
 def _lines(content: bytes, rng: random.Random) -> bytes:
-    """Lines, or what ends with a bracket, doubled, taken away or in another order."""
+    """Duplicates, removes or shuffles lines, or parts that end with a bracket."""
     separator = b"\n" if content.count(b"\n") > 1 else b">"
     parts = content.split(separator)
     index = rng.randrange(len(parts))

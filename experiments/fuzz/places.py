@@ -1,13 +1,14 @@
-"""Where in the package an error comes from, which tells one outcome from another."""
+"""Places in the package where errors arise, which distinguish outcomes."""
 
 import pathlib
 import traceback
 
 
 def place_of(error: BaseException) -> str:
-    """The innermost line of an error's trace that is of the package.
+    """The innermost line of the package in an error's trace.
 
-    Of an error that was raised for another one it is that of the other one, which says more.
+    If the error was raised while another one was handled, the trace of the other one is used, since
+    it is more specific.
     """
     while error.__context__ is not None:
         error = error.__context__

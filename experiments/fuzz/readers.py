@@ -1,4 +1,4 @@
-"""What reads the files, as users have it read, and what must hold of what was read."""
+"""Readers of the files, called as by users, and checks of their results."""
 
 import dis
 import pathlib
@@ -34,11 +34,11 @@ _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class WrongResultError(Exception):
-    """What was read without an error, and cannot be what the files say."""
+    """Files were read without an error, but the result cannot be what they say."""
 
 
 class Reader(NamedTuple):
-    """A format: its valid files, and what reads them and says in a word what it has read."""
+    """A format: its valid files, and a function that reads files and describes the result."""
 
     seeds: Callable[[], list[Files]]
     read: Callable[[pathlib.Path], str]
@@ -74,7 +74,10 @@ def _found(folder: pathlib.Path) -> str:
 
 
 def _opened(open_source: Callable[[str], AnnotatedImages]) -> str:
-    """Opens a data set both ways and decodes its first images; stopping at once is no other way."""
+    """Opens a data set with `raise` and with `skip`, and decodes its first images.
+
+    If `raise` stops, `skip` must leave something out.
+    """
     stopped = ""
     try:
         open_source("raise")
@@ -96,7 +99,7 @@ def _opened(open_source: Callable[[str], AnnotatedImages]) -> str:
 
 
 def _check(source: AnnotatedImages) -> None:
-    """Refuses boxes that are no boxes in their image, and labels that are no classes."""
+    """Refuses boxes that are not valid within their image, and labels that are not classes."""
     held = annotations_of(source)
     limits = np.repeat(held.sizes[:, ::-1], held.counts, axis=0)
     boxes = held.boxes.astype(np.float64)
@@ -123,7 +126,7 @@ def _detections(folder: pathlib.Path) -> str:
     try:
         checked = check_input(ground_truth, found)
     except ValueError as error:
-        # The functions of the evaluation promise a ValueError of one sentence, of their own.
+        # The functions of the evaluation raise a ValueError with one sentence on purpose.
         if not _is_raised_on_purpose(error):
             raise
         raise DataError(f"{error}.", "broken_annotation") from None
@@ -141,7 +144,7 @@ def _detections(folder: pathlib.Path) -> str:
 
 
 def _is_raised_on_purpose(error: BaseException) -> bool:
-    """Whether the last that was executed is a `raise` of this package."""
+    """True if the last executed instruction is a `raise` of this package."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

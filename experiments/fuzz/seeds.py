@@ -1,4 +1,4 @@
-"""Small valid files of every format, which the fuzz begins with."""
+"""Small valid files of every format, with which fuzzing begins."""
 
 import functools
 import io
@@ -24,7 +24,7 @@ _SIZES = {"a": (32, 40), "größe b": (40, 32)}  # height and width
 
 @functools.cache
 def _pixels(height: int, width: int) -> PIL.Image.Image:
-    """Noise that is smooth enough for JPEG."""
+    """Returns noise that is smooth enough for JPEG."""
     rng = np.random.default_rng(height)
     coarse = PIL.Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
     return coarse.resize((width, height))
@@ -70,7 +70,7 @@ def coco() -> list[Files]:
 
 
 def yolo() -> list[Files]:
-    """A folder with a data.yaml, one with darknet's obj.data, and label files of all kinds."""
+    """A folder with a data.yaml, one with darknet's obj.data, and all kinds of label files."""
     rows = b"0 0.5 0.5 0.25 0.5\n1 0.1 0.1 0.6 0.1 0.6 0.7\n"
     labels = {f"labels/train/{name}.txt": rows for name in _SIZES}
     names = b"path: .\ntrain: images/train\nval: images/train\nnames:\n  0: cat\n  1: dog\n"
@@ -121,7 +121,7 @@ def detections() -> list[Files]:
 
 
 def config() -> list[Files]:
-    """A workdir's config.json, with values for a few keys as they are typed behind --config."""
+    """A workdir's config.json, and values for a few keys as they are typed after --config."""
     settings = configuration.to_dict(shapes_retinanet.get_config())
     typed = (
         "data.canvases=((64, 64), (32, 96))\nloss.classification.eta=1.0\nmodel.backbone=resnet18\n"
@@ -132,11 +132,11 @@ def config() -> list[Files]:
 
 
 def image() -> list[Files]:
-    """Images of every format that is read, each alone."""
+    """Images in every supported format, each as a case."""
     colour = _pixels(24, 20)
     deep = PIL.Image.fromarray(np.arange(480, dtype=np.uint16).reshape(24, 20) * 130)
     exif = PIL.Image.Exif()
-    exif[274] = 6  # to be turned
+    exif[274] = 6  # rotated by 90 degrees
     chosen = {
         "a.jpg": _encoded(colour, "JPEG"),
         "progressive.jpg": _encoded(colour, "JPEG", progressive=True, exif=exif),

@@ -1,4 +1,4 @@
-"""One case after the other, in a process that may be lost: what each led to."""
+"""Cases read one after the other, in a process that may be lost, and their outcomes."""
 
 import dataclasses
 import logging
@@ -19,21 +19,21 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
 from ioub_jax.printing import printable_lines
 
-#: Of a case; some changes double what is there.
+#: The maximum size of a case; some changes double it.
 _MOST_BYTES = 200_000
-#: What a process may have at most: an image may claim any size.
+#: The memory limit of a process: an image may claim any size.
 _MOST_MEMORY = 6 << 30
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What reading a case led to.
+    """Outcome of reading a case.
 
     Attributes:
       reader: a key of `readers.READERS`.
       kind: 'read', 'refused' or 'finding'.
-      place: what tells it from other outcomes: what was read, or where it was refused.
-      words: the sentence, or the trace of a finding; empty of what was read.
+      place: a text that distinguishes outcomes: what was read, or where the case was refused.
+      words: the message, or the trace of a finding; empty if the case was read.
     """
 
     reader: str
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def signature(self) -> tuple[str, str, str]:
-        """Equal of two cases of which one alone is interesting."""
+        """Equal for two cases if only one of them is interesting."""
         return self.reader, self.kind, self.place
 
 
@@ -52,7 +52,7 @@ def attempt(reader: str, folder: pathlib.Path) -> Outcome:
 
     Args:
       reader: a key of `readers.READERS`.
-      folder: of the case.
+      folder: the folder of the case.
     """
     try:
         with warnings.catch_warnings():
@@ -69,7 +69,7 @@ def attempt(reader: str, folder: pathlib.Path) -> Outcome:
 
 
 def _fault_of(sentence: str) -> str:
-    """Why a text, as commands print it, is not one clear sentence; empty where it is."""
+    """Returns why a message, as commands print it, is not one clear sentence; empty if it is."""
     sentence = printable_lines(sentence)
     if not sentence.strip():
         return "nothing is said"
@@ -79,13 +79,13 @@ def _fault_of(sentence: str) -> str:
 
 
 class Trials:
-    """Cases of some readers: those of a corpus, then ever new ones.
+    """Cases of some readers: first those of a corpus, then new ones without end.
 
     Args:
-      names: of the readers.
-      corpus: the folder with a folder for each reader, with one for each case.
-      scratch: the folder for the case at hand, which is still there where the process is lost.
-      seed: of what is random.
+      names: the names of the readers.
+      corpus: a folder with a folder for each reader, which has a folder for each case.
+      scratch: the folder for the current case, which remains if the process is lost.
+      seed: the seed of the random changes.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Trials:
         self._count = 0
 
     def replay(self) -> Iterator[Outcome]:
-        """Reads what is in the corpus, and the valid files; none of these may be refused."""
+        """Reads the valid files, none of which may be refused, and the cases in the corpus."""
         for name in self._names:
             for files in readers.READERS[name].seeds():
                 outcome = self._try(name, files)
@@ -109,7 +109,7 @@ class Trials:
                 yield self._try(name, cases.read(folder))
 
     def step(self) -> Outcome:
-        """Changes a case and reads it; keeps it where it led to something new."""
+        """Changes a case and reads it; keeps it if its outcome is new."""
         name = self._rng.choice(self._names)
         known = self._known[name]
         files = mutations.mutate(self._rng.choice(known), self._rng, known)
@@ -122,7 +122,7 @@ class Trials:
         return outcome
 
     def _try(self, name: str, files: Files) -> Outcome:
-        # Another folder each time: what is remembered of a path is not of this case.
+        # Another folder each time, since a reader may have cached something for a path.
         self._count += 1
         folder = self._scratch / f"{name}_{self._count}"
         cases.write(folder, files)
@@ -144,9 +144,9 @@ def work(
     scratch: pathlib.Path,
     seed: int,
 ) -> None:
-    """Sends the outcome of one case after the other, for ever; the main of a process."""
+    """Sends the outcomes of cases without end; the main function of a process."""
     logging.disable()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where OpenCV's libraries tell of broken images
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # OpenCV's libraries report broken images there
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     trials = Trials(names, corpus, scratch, seed)
     for outcome in trials.replay():

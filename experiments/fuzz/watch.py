@@ -1,4 +1,4 @@
-"""Watches the process that reads, starts it anew where it is lost, and counts what it tells."""
+"""Watches the reading process, restarts it if it is lost, and counts its outcomes."""
 
 import collections
 import multiprocessing
@@ -14,7 +14,7 @@ from experiments.fuzz import trials
 from experiments.fuzz.trials import Outcome
 from ioub_jax import files
 
-#: Of one case; whoever takes longer hangs.
+#: The time limit for a case; a process that takes longer is considered to hang.
 _PATIENCE_SECONDS = 60.0
 
 
@@ -25,13 +25,13 @@ def fuzz(
 
     Args:
       names: keys of `readers.READERS`.
-      corpus: the folder of the interesting cases; made, and added to.
-      seconds: how long.
-      seed: of what is random; None for another one each time.
+      corpus: the folder of the interesting cases; it is created if necessary and extended.
+      seconds: the duration.
+      seed: the seed of the random changes; None for another one each time.
 
     Returns:
-      The counts of each reader by outcome, the size of the corpus, and every finding once with its
-      folder, as JSON can hold them.
+      The counts of each reader by outcome, the size of the corpus, and every distinct finding with
+      its folder, in types that JSON has.
     """
     seed = random.randrange(2**32) if seed is None else seed
     corpus.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class _Watched:
             try:
                 while time.monotonic() < end:
                     if not ours.poll(_PATIENCE_SECONDS):
-                        process.kill()  # or it would change its files meanwhile
+                        process.kill()  # else it could change its files in the meantime
                         process.join()
                         self._lose(scratch, "takes more than a minute")
                         return
@@ -92,7 +92,7 @@ class _Watched:
             self._keep(name, folder, outcome.words)
 
     def _lose(self, scratch: pathlib.Path, how: str) -> None:
-        """The case at hand is a finding."""
+        """Counts the current case as a finding."""
         self.lost += 1
         at_hand = next((path for path in scratch.iterdir() if "finding" not in path.name), None)
         reader = at_hand.name.partition("_")[0] if at_hand else "none"
@@ -100,7 +100,7 @@ class _Watched:
         self._keep(f"{reader}: {how} ({self.lost})", at_hand, how)
 
     def _keep(self, name: str, folder: pathlib.Path | None, words: str) -> None:
-        """Keeps the files of a finding; of the same finding those of the first one."""
+        """Keeps the files of a finding; if it occurs repeatedly, only those of the first time."""
         if folder is None or name in self.findings:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Wheel and sdist, built and tried as somebody who installs them does: `make wheel`."""
+"""Wheel and sdist, built, installed and tried as by a user: `make wheel`."""

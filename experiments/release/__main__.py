@@ -1,12 +1,11 @@
-"""Builds wheel and sdist, and tries them as somebody who has no clone.
+"""Builds wheel and sdist, and tries them as a user without a clone.
 
 python -m experiments.release --output=dist
 
-The sdist is built from the clone and the wheel from the sdist, as pip does it with one. Checked are
-the version in every file that names it, the contents, the metadata, the losses in an environment
-with jax alone (from the sdist) and a training in one with the extra `train` (from the wheel). Ends
-with exit code 1 and a sentence for each thing that is wrong. Takes some minutes, for two
-environments.
+The sdist is built from the clone and the wheel from the sdist, as pip does. The checks cover the
+version in every file that names it, the contents, the metadata, the losses in an environment with
+only jax (from the sdist), and a training in one with the extra `train` (from the wheel). If a check
+fails, the exit code is 1, with a sentence for each fault. The two environments take some minutes.
 """
 
 import pathlib
@@ -30,7 +29,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
-    """Builds and checks."""
+    """Builds and checks the archives."""
     sdist, wheel = archives.build(_ROOT, pathlib.Path(_OUTPUT.value))
     faults = [
         *contents.faults_of_texts(_ROOT),
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be built."""
+    """Lines that describe what would be built."""
     return [f"Version {contents.version_of(_ROOT)}, into {_OUTPUT.value}."]
 
 

@@ -11,10 +11,10 @@ from ioub_jax.errors import ConfigError
 
 
 def build(root: pathlib.Path, output: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """Builds the sdist of a clone, and from it the wheel; gives both.
+    """Builds the sdist of a clone, and the wheel from the sdist; returns the paths of both.
 
     Raises:
-      ConfigError: it cannot be built, or an archive of another version lies there.
+      ConfigError: an archive cannot be built, or the folder has one of another version.
     """
     output.mkdir(parents=True, exist_ok=True)
     version = contents.version_of(root)

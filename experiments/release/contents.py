@@ -1,4 +1,4 @@
-"""What a wheel and an sdist must hold, and what they say of themselves."""
+"""Checks of the contents and the metadata of a wheel and an sdist."""
 
 import email
 import email.message
@@ -9,9 +9,9 @@ import tomllib
 import zipfile
 from collections.abc import Iterable
 
-#: Larger ones would hold data, results or an environment.
+#: Size limits; a larger archive would contain data, results or an environment.
 _MOST_MIB = {"wheel": 2.0, "sdist": 8.0}
-#: What else lies in a clone, and must not be handed out.
+#: Other files in a clone, which must not be distributed.
 _FOREIGN = re.compile(
     r"^(runs|site|shared|dist|build)/|(^|/)(\.venv[^/]*|\.git|\.[a-z]+_cache|__pycache__|\.hypothesis)/"
     r"|\.(pyc|h5)$"
@@ -24,7 +24,7 @@ _IN_SDIST = (
 
 
 def faults_of_wheel(path: pathlib.Path, root: pathlib.Path) -> list[str]:
-    """A sentence for each thing that is wrong with a wheel.
+    """A sentence for each fault of a wheel.
 
     Args:
       path: the wheel.
@@ -51,7 +51,7 @@ def faults_of_wheel(path: pathlib.Path, root: pathlib.Path) -> list[str]:
 
 
 def faults_of_sdist(path: pathlib.Path) -> list[str]:
-    """A sentence for each thing that is wrong with an sdist."""
+    """A sentence for each fault of an sdist."""
     with tarfile.open(path) as archive:
         members = archive.getmembers()
     names = [member.name.partition("/")[2] for member in members if member.isfile()]
@@ -74,7 +74,7 @@ def _faults_of_archive(
 
 
 def _faults_of_metadata(said: email.message.Message, root: pathlib.Path) -> list[str]:
-    """What the metadata says otherwise than pyproject.toml, and what lacks."""
+    """Describes what differs between the metadata and pyproject.toml, and what is missing."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     expected = {
         "Name": project["name"],
@@ -98,14 +98,14 @@ def _faults_of_metadata(said: email.message.Message, root: pathlib.Path) -> list
 
 
 def version_of(root: pathlib.Path) -> str:
-    """The version, from the one place that has it."""
+    """The version, read from the only place that defines it."""
     text = (root / "ioub_jax" / "__init__.py").read_text(encoding="utf-8")
     (found,) = re.findall(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     return str(found)
 
 
 def faults_of_texts(root: pathlib.Path) -> list[str]:
-    """Where the files that name the version name another one."""
+    """A sentence for each file that names another version than the package has."""
     version = version_of(root)
     texts = {"CITATION.cff": f"version: {version}", "CHANGELOG.md": f"## {version}"}
     return [

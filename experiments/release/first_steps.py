@@ -1,4 +1,4 @@
-"""A wheel or sdist in an empty environment, far from the clone: installed, and a training."""
+"""First steps with a wheel or sdist in an empty environment outside the clone."""
 
 import os
 import pathlib
@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import venv
 
-#: Six steps of the recipe that needs no data.
+#: Six training steps of the recipe that needs no data.
 _TRAINING = (
     "train", "--config=shapes_retinanet", "--workdir=run", "--config.batch_size=8",
     "--config.schedule.images=48", "--config.schedule.warmup_images=8",
@@ -25,15 +25,15 @@ _LOSSES = (
 
 
 class FailedError(Exception):
-    """What did not work in the environment, with what was printed."""
+    """A program failed in the environment; the message has its output."""
 
 
 class EmptyEnvironment:
-    """A virtual environment without anything, and an empty folder to work in.
+    """A virtual environment without packages, and an empty working folder.
 
     Args:
-      folder: where both are made.
-      constraints: the file of the versions that are installed.
+      folder: the folder in which both are created.
+      constraints: the constraints file with the versions to install.
     """
 
     def __init__(self, folder: pathlib.Path, constraints: pathlib.Path) -> None:
@@ -43,7 +43,7 @@ class EmptyEnvironment:
         venv.create(folder / "environment", with_pip=True)
 
     def run(self, *words: str) -> str:
-        """What a program of the environment prints; raises `FailedError` where it fails."""
+        """Runs a program of the environment, and returns its output; raises `FailedError`."""
         hidden = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(
             [str(self._bin / words[0]), *words[1:]],
@@ -58,7 +58,7 @@ class EmptyEnvironment:
         return done.stdout
 
     def install(self, requirement: str) -> None:
-        """Installs a requirement, of its dependencies the versions of the constraints."""
+        """Installs a requirement, with dependencies in the versions of the constraints."""
         quiet = ("--quiet", "--disable-pip-version-check")
         limits = ("--constraint", str(self._constraints))
         self.run("python", "-m", "pip", "install", *quiet, *limits, requirement)
@@ -68,7 +68,7 @@ def try_losses(archive: pathlib.Path, constraints: pathlib.Path) -> str:
     """Installs an archive without an extra, and computes a loss.
 
     Returns:
-      the version and the place of what was imported.
+      The version and the path of the imported package.
 
     Raises:
       FailedError: something did not work.
@@ -80,10 +80,10 @@ def try_losses(archive: pathlib.Path, constraints: pathlib.Path) -> str:
 
 
 def try_training(archive: pathlib.Path, constraints: pathlib.Path) -> str:
-    """Installs an archive with what training takes, trains a few steps and uses the result.
+    """Installs an archive with the extra `train`, trains a few steps and uses the result.
 
     Returns:
-      the last lines of the training.
+      The last lines that the training printed.
 
     Raises:
       FailedError: something did not work.

@@ -1,1 +1,1 @@
-"""A long training that is killed at random moments, beside one that is not: `make soak`."""
+"""A long training that is killed at random moments, beside an undisturbed one: `make soak`."""

@@ -1,12 +1,12 @@
-"""Trains for a while with a kill at a random moment every few minutes, and compares the bits.
+"""Kills a training at random moments, and compares its bits with those of an undisturbed one.
 
 python -m experiments.soak --minutes=60 --workdir=runs/soak --config=configs/shapes_retinanet.py
 python -m experiments.soak --minutes=600 --kill_minutes=5 --workdir=runs/soak_night --config=...
 
-One training of the configuration runs undisturbed; a second one, of the same length, gets a SIGKILL
-or a SIGTERM again and again and is started anew each time. At the end both must have the same bits,
-and neither memory nor open files nor processes may have grown. What was seen is printed as JSON and
-written to soak.json in the workdir; the exit code is 1 where something is not as it must be.
+One training of the configuration runs undisturbed. A second one of the same length repeatedly gets
+a SIGKILL or a SIGTERM and is started again each time. At the end, both must have the same bits, and
+neither memory nor open files nor processes may have grown. The observations are printed as JSON and
+written to soak.json in the workdir; the exit code is 1 if there is a failure.
 """
 
 import json
@@ -37,12 +37,12 @@ from ioub_jax import files
 
 
 def of_training() -> list[str]:
-    """The flags that both trainings get: those of the configuration."""
+    """The flags of the configuration, which both trainings get."""
     return [word for word in sys.argv[1:] if word.lstrip("-").startswith("config")]
 
 
 def main() -> None:
-    """Soaks."""
+    """Runs both trainings and prints the observations."""
     workdir = pathlib.Path(_WORKDIR.value)
     seen = killed_run.soak(
         of_training(),
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def dry_run() -> Sequence[str]:
-    """What would be done."""
+    """Lines that describe what would be done."""
     return [
         f"Two trainings with {' '.join(of_training())}, in {_WORKDIR.value}, about "
         f"{_MINUTES.value:g} minutes; one is ended every {_KILL_MINUTES.value:g} minutes."

@@ -1,4 +1,4 @@
-"""Two trainings of one configuration, of which one is killed again and again, and their bits."""
+"""Two trainings of one configuration, one of which is killed repeatedly, and their bits."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from experiments.soak.starts import ENDINGS, Start
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import checkpoints
 
-#: Of the whole time: for measuring how fast it trains, and for the run that nobody kills. The
-#: killed one does the same work, starts again and again, and does some of it twice.
+#: The shares of the time for measuring the rate of the training, and for the undisturbed run. The
+#: killed run does the same work, is started many times, and repeats some of the work.
 _MEASURING, _WHOLE = 0.1, 0.35
-#: What differs between runs of the same bits.
+#: The keys of records that differ between runs with the same bits.
 _TIMES = {"seconds", "images_per_second", "data_wait_share", "checkpoint_wait_share"}
-#: More than this, of the middle third of the uninterrupted run, is growth.
+#: The largest allowed growth in the undisturbed run, relative to its middle third.
 _MOST_GROWTH = 0.1
 
 
@@ -41,16 +41,17 @@ def soak(
     Args:
       arguments: the flags --config and --config.KEY=VALUE of both.
       workdir: the folder for the runs; new or empty.
-      minutes: about how long all of it shall take.
-      kill_minutes: the mean of the random time from a start to its end by a signal.
-      images: the length of both runs; None: what fits into the time, as measured.
-      seed: of the kills; None for another one each time.
+      minutes: the approximate time for everything.
+      kill_minutes: the mean of the random time between a start and its signal.
+      images: the length of both runs; None for a length that fits into the time, by the measured
+        rate.
+      seed: the seed of the kills; None for another one each time.
 
     Returns:
-      what was seen, as JSON can hold it; `failures` has a sentence for each thing that must not be.
+      The observations, in types that JSON has; `failures` has a sentence for each failure.
 
     Raises:
-      ConfigError: there is something in the workdir, or the configuration cannot be trained.
+      ConfigError: the workdir is not empty, or the configuration cannot be trained.
     """
     if workdir.is_dir() and any(workdir.iterdir()):
         raise ConfigError(f"{workdir} is not empty; give another --workdir for the soak.")
@@ -60,7 +61,7 @@ def soak(
     scratch = workdir / "temporary"
     scratch.mkdir()
     before, shared = os.environ.get("TMPDIR"), _shared_memory()
-    os.environ["TMPDIR"] = str(scratch.absolute())  # to see what is left there
+    os.environ["TMPDIR"] = str(scratch.absolute())  # to see which files are left over
     try:
         images = images or _images_for(arguments, workdir, minutes)
         flags = [*arguments, f"--config.schedule.images={images}"]
@@ -85,7 +86,7 @@ def soak(
 
 
 def _shared_memory() -> set[str]:
-    """What lies in the memory that processes share, but for what other programs have there."""
+    """Returns the names of all shared memory, that of other programs included."""
     folder = pathlib.Path("/dev/shm")
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
@@ -94,7 +95,7 @@ def _shared_memory() -> set[str]:
 
 
 def _images_for(arguments: Sequence[str], workdir: pathlib.Path, minutes: float) -> int:
-    """How many images a run takes for its part of the time, by the rate of its first minutes."""
+    """Returns the number of images for a run of the desired time, by the measured rate."""
     folder = workdir / "measured"
     flags = [*arguments, f"--workdir={folder}"]
     begun = starts.start(flags, workdir / "measured.log", "SIGTERM", 60 * minutes * _MEASURING)
@@ -118,7 +119,10 @@ def _whole_run(flags: Sequence[str], workdir: pathlib.Path) -> Start:
 def _killed_run(
     flags: Sequence[str], workdir: pathlib.Path, kill_minutes: float, rng: random.Random
 ) -> list[Start]:
-    """Starts the run until it comes to its end; twice as long a patience lets it at last."""
+    """Starts the run repeatedly until it reaches its end.
+
+    After 100 starts, the time before a kill grows with each start, so that the run ends eventually.
+    """
     begun: list[Start] = []
     while not begun or begun[-1].ending:
         patience = 60 * kill_minutes * rng.uniform(0.1, 1.9) * 1.05 ** max(0, len(begun) - 100)
@@ -126,13 +130,13 @@ def _killed_run(
         words = [*flags, f"--workdir={workdir / 'killed'}"]
         begun.append(starts.start(words, log, rng.choice(list(ENDINGS)), patience))
         if begun[-1].exit_code > 0:
-            break  # it would fail for ever
+            break  # it would always fail
         if begun[-1].is_as_promised and begun[-1].ending:
             log.unlink()
     return begun
 
 
-# ------------------------------------------------------------------ what was seen
+# ------------------------------------------------------------------ observations
 
 
 def _seen(whole: Start, killed: Sequence[Start]) -> dict[str, Any]:
@@ -177,12 +181,12 @@ def _failures(whole: Start, killed: Sequence[Start], seen: dict[str, Any]) -> li
 
 
 def _differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
-    """What of two workdirs is other than it would be had nothing happened."""
+    """Describes the differences between two workdirs that should be equal."""
     differences = []
     for which in ("last", "best"):
         try:
             first, second = (_state_of(folder, which) for folder in (whole, killed))
-        except ConfigError as error:  # there is none
+        except ConfigError as error:  # there is no checkpoint
             differences.append(str(error))
             continue
         if first.keys() != second.keys():
@@ -206,7 +210,7 @@ def _differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
 
 
 def _state_of(workdir: pathlib.Path, which: str) -> dict[str, np.ndarray]:
-    """Every array of a checkpoint by its path, its step among them."""
+    """Returns every array of a checkpoint by its path, and its step."""
     newest = checkpoints.to_read(workdir, which)
     with ocp.StandardCheckpointer() as reader:
         tree = reader.restore(newest.path.absolute() / "state")
@@ -222,7 +226,7 @@ def _lines(workdir: pathlib.Path, name: str) -> list[dict[str, Any]]:
 
 
 def _files_of(workdir: pathlib.Path) -> set[str]:
-    """The files of a workdir, but for those of which each start writes one, or orbax names."""
+    """Returns a workdir's files, except those that every start writes anew or that orbax names."""
     return {
         path.relative_to(workdir).as_posix()
         for path in workdir.rglob("*")

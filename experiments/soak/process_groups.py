@@ -1,4 +1,4 @@
-"""The processes of a training as Linux tells of them: memory, open files, who is left."""
+"""The processes of a training as Linux reports them: memory, open files, processes left over."""
 
 import dataclasses
 import pathlib
@@ -8,13 +8,13 @@ _PROC = pathlib.Path("/proc")
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a training holds at a moment.
+    """Resources of a training at a moment.
 
     Attributes:
-      seconds: since it was started.
-      main_mib: resident memory of its main process.
-      open_files: descriptors of its main process.
-      processes: how many there are, the main one among them.
+      seconds: the time since it was started.
+      main_mib: the resident memory of its main process, in MiB.
+      open_files: the number of file descriptors of its main process.
+      processes: the number of its processes, including the main one.
     """
 
     seconds: float
@@ -24,7 +24,7 @@ class Sample:
 
 
 def living(group: int) -> list[int]:
-    """The ids of the processes of a group, without those that have ended and are not reaped."""
+    """The ids of the processes of a group, without those that have ended but were not reaped."""
     found = []
     for folder in _PROC.glob("[0-9]*"):
         try:
@@ -38,7 +38,7 @@ def living(group: int) -> list[int]:
 
 
 def sample(main: int, seconds: float) -> Sample | None:
-    """What a training holds now; None where its main process has ended."""
+    """The current resources of a training; None if its main process has ended."""
     try:
         lines = (_PROC / str(main) / "status").read_text().splitlines()
         files = len(list((_PROC / str(main) / "fd").iterdir()))
@@ -49,12 +49,13 @@ def sample(main: int, seconds: float) -> Sample | None:
 
 
 def growth(samples: list[Sample], name: str) -> dict[str, float]:
-    """How a number of the samples has grown over a training, of its middle and its last third.
+    """Growth of a quantity between the middle and the last third of a training.
 
-    The first third compiles, fills what is read ahead and has the first evaluations.
+    The first third is left out: it compiles, fills the prefetch queues and has the first
+    evaluations.
 
     Returns:
-      `middle` and `end`, the means of these thirds, and `growth`, the quotient less 1.
+      `middle` and `end`, the means of these thirds, and `growth`, their quotient minus 1.
     """
     values = [float(getattr(each, name)) for each in samples]
     third = max(len(values) // 3, 1)

@@ -1,4 +1,4 @@
-"""One start of a training: watched to its end, or ended at a moment."""
+"""One start of a training, which is watched until its end or ended by a signal."""
 
 import dataclasses
 import os
@@ -14,13 +14,13 @@ from experiments.soak.process_groups import Sample
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _BETWEEN_SAMPLES = 1.0
-#: What a training has for saving after a SIGTERM, and its workers for noticing that it is gone.
+#: The time for a training to save after a SIGTERM, and for its workers to notice its end.
 _SAVING_SECONDS, _LEAVING_SECONDS = 300.0, 60.0
 
-# What a training says when it hears signals.
+# A training logs this once its signal handlers are installed.
 _LISTENING = "Compiling the step"
 
-#: How a training is ended -> the signal, and whether its workers get it, too.
+#: Name of a way to end a training -> the signal, and whether its workers get it, too.
 ENDINGS: Mapping[str, tuple[signal.Signals, bool]] = {
     "SIGKILL": (signal.SIGKILL, False),
     "SIGKILL of all": (signal.SIGKILL, True),
@@ -30,15 +30,15 @@ ENDINGS: Mapping[str, tuple[signal.Signals, bool]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What one start of the training led to.
+    """Outcome of one start of the training.
 
     Attributes:
-      ending: a key of `ENDINGS`; empty where it came to its own end.
-      seconds: from the start to the end of its main process.
-      exit_code: as the shell tells it, of a signal negative.
-      output: what it printed.
-      samples: one a second.
-      left_over: processes that did not end in time.
+      ending: a key of `ENDINGS`; empty if the training reached its own end.
+      seconds: the time from the start to the end of its main process.
+      exit_code: its exit code; negative for a signal.
+      output: its printed output.
+      samples: one sample per second.
+      left_over: the number of processes that did not end in time.
     """
 
     ending: str
@@ -50,10 +50,10 @@ class Start:
 
     @property
     def is_as_promised(self) -> bool:
-        """Whether a signal did what it should, nothing was left, and no bug was told."""
+        """True if a signal had the right effect, no process is left, and there is no traceback."""
         codes = [0] if self.ending in ("", "SIGTERM") else [-signal.SIGKILL]
         if self.ending == "SIGTERM" and _LISTENING not in self.output:
-            codes.append(-signal.SIGTERM)  # before there is anything to save
+            codes.append(-signal.SIGTERM)  # it came before there was anything to save
         is_code = self.exit_code in codes
         return is_code and not self.left_over and "Traceback" not in self.output
 
@@ -64,10 +64,10 @@ def start(
     """Runs `python -m experiments.train` until it ends, or ends it after a while.
 
     Args:
-      arguments: its flags.
-      log: the file that gets what it prints.
-      ending: how it is ended, a key of `ENDINGS`.
-      patience: after how many seconds, should it still run then.
+      arguments: the flags of the training.
+      log: the file for its output.
+      ending: the way to end it, a key of `ENDINGS`.
+      patience: the seconds after which it is ended, unless it has ended before.
     """
     words = [sys.executable, "-m", "experiments.train", *arguments]
     began, samples = time.monotonic(), []
@@ -83,7 +83,7 @@ def start(
             if process.poll() is None:
                 _end(process, ending)
             else:
-                ending = ""  # it was faster
+                ending = ""  # the training ended before
             code = process.wait(_SAVING_SECONDS)
             seconds = time.monotonic() - began
             left = _wait_for_the_others(process.pid)
@@ -103,7 +103,7 @@ def _end(process: subprocess.Popen, ending: str) -> None:
 
 
 def _wait_for_the_others(group: int) -> int:
-    """How many processes of the group are still there after a while."""
+    """Waits for the other processes of the group, and returns how many are left over."""
     deadline = time.monotonic() + _LEAVING_SECONDS
     while (left := process_groups.living(group)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -19,9 +19,9 @@ from ioub_jax.assigners.ground_truth import (
 )
 from ioub_jax.matching import Matches
 
-# In pixels, as in the authors' code.
+# The value in the authors' code, in pixels.
 _LEAST_DISTANCE_FROM_EDGE = 0.01
-# IoUs that are equal are computed so but for this share, and so is their mean.
+# Equal IoUs, and their mean, are computed with at most this relative difference.
 _IOU_ROUNDING = 1e-6
 
 
@@ -37,34 +37,35 @@ def atss(
 ) -> Matches:
     """Adaptive training sample selection (ATSS, arXiv 1912.02424, algorithm 1).
 
-    A box's candidates are the `topk` anchors of each level whose centres are the nearest to its
-    own, all anchors of a level that has fewer. With mean m and standard deviation s of the IoUs of
-    all its candidates, those candidates are positive whose IoU is at least `m + s` and whose centre
-    lies inside the box, more than .01 pixels from its edges. An anchor that is positive for several
-    boxes goes to the one with the highest IoU.
+    The candidates of a box are the `topk` anchors of each level whose centres are nearest to its
+    centre, or all anchors of a level with fewer. Let m and s be the mean and the standard deviation
+    of the IoUs of all candidates of the box. A candidate is positive if its IoU is at least `m + s`
+    and its centre is inside the box, more than .01 pixels from its edges. An anchor that is
+    positive for several boxes goes to the box with the highest IoU.
 
-    As in the authors' and in mmdetection's code, s is the sample standard deviation (with the
-    number of candidates minus one). For a single candidate it is 0 here, and NaN there, so that
+    As in the authors' and in mmdetection's code, s is the sample standard deviation (the divisor is
+    the number of candidates minus one). For a single candidate, it is 0 here but NaN there, so that
     nothing is positive. IoUs within a millionth of `m + s` reach it: if all candidates have the
-    same IoU, all that lie inside are positive, whatever the rounding.
+    same IoU, all of them inside the box are positive, whatever the rounding.
 
     Among centres at the same distance, the anchor with the lower index comes first; torch's topk
-    leaves the order open. Anchors of one location are such a case: for A of them the authors take
-    `topk` times A.
+    leaves the order undefined. This matters for the anchors of one location: for A of them, the
+    authors use `topk` times A.
 
     Args:
-      anchors: one `[N_l, 4]` xyxy a level, pixels; the authors use one square of 8 strides a
-        location.
+      anchors: one `[N_l, 4]` xyxy for each level, pixels; the authors use one square of 8 strides
+        per location.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
       labels: `[B, M]` int, 0..C-1.
-      valid: `[B, M]` bool, whether the slot holds a box at all.
+      valid: `[B, M]` bool, whether the slot holds a box.
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
-      topk: candidates of a box on each level.
-      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        if it is not positive.
+      topk: the number of candidates of a box on each level.
+      ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
+        be ignored, if it is not positive.
 
     Returns:
-      The matches, `[B, N]` each; `gt_index` and `iou` are 0 where an anchor is not positive.
+      The matches; each array is `[B, N]`. `gt_index` and `iou` are 0 where an anchor is not
+      positive.
 
     Raises:
       TypeError: labels are not integers.
@@ -88,14 +89,14 @@ def atss(
 
 
 def _thresholds(iou: jax.Array) -> jax.Array:
-    """Mean and standard deviation of a sample, added: `[B, M, K]` to `[B, M, 1]`."""
+    """Returns the mean plus the standard deviation of samples: `[B, M, K]` to `[B, M, 1]`."""
     mean = jnp.mean(iou, axis=-1, keepdims=True)
     squares = jnp.sum(jnp.square(iou - mean), axis=-1, keepdims=True)
     return mean + jnp.sqrt(squares / max(iou.shape[-1] - 1, 1))
 
 
 def _nearest_anchors(given: Given, sizes: Sequence[int], topk: int) -> jax.Array:
-    """The anchors nearest to every box, level by level, the nearest first: `[B, M, K]` int32."""
+    """Returns the nearest anchors of every box, by level and distance: `[B, M, K]` int32."""
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     levels = jnp.split(given.centres, starts[1:])
     of_boxes = (given.boxes[..., :2] + given.boxes[..., 2:]) * 0.5
@@ -109,10 +110,11 @@ def _nearest_anchors(given: Given, sizes: Sequence[int], topk: int) -> jax.Array
 
 
 def _nearest_of_level(centres: jax.Array, of_boxes: jax.Array, topk: int) -> jax.Array:
-    """The `topk` of the centres `[N_l, 2]` nearest to `[B, M, 2]`, the nearest first."""
+    """Returns the `topk` of the centres `[N_l, 2]` nearest to `[B, M, 2]`, by distance."""
     positions = jnp.arange(len(centres), dtype=jnp.int32)
     if len(centres) > topk * ranking.GROUP:
-        # The distances of a box at a time, of which the nearest of every group are kept.
+        # The distances are computed for one box at a time, and only those of the nearest anchor in
+        # every group are kept.
         nearest = jax.lax.map(
             lambda of_slot: jnp.max(ranking.in_groups(_nearness(centres[None], of_slot)), axis=-1),
             of_boxes.swapaxes(0, 1),
@@ -131,6 +133,6 @@ def _highest(values: jax.Array, positions: jax.Array, count: int) -> jax.Array:
 
 
 def _nearness(centres: jax.Array, of_boxes: jax.Array) -> jax.Array:
-    """Negative squared distances `[..., N]` of `[..., N, 2]` from `[..., 2]`, in square pixels."""
+    """Returns negative squared distances `[..., N]` of `[..., N, 2]` from `[..., 2]`, in pixels."""
     (x, y), (of_x, of_y) = coordinates(centres), coordinates(of_boxes[..., None, :])
     return -(jnp.square(x - of_x) + jnp.square(y - of_y))

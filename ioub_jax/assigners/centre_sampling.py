@@ -24,15 +24,15 @@ from ioub_jax.assigners.ground_truth import (
 )
 from ioub_jax.matching import Matches, gather_boxes
 
-#: Whose comparisons `fcos` makes.
+#: The implementations whose comparisons `fcos` can reproduce.
 FcosRule = Literal["authors", "torchvision"]
 
-# Torchvision prefers the smaller of two boxes by this less their areas, in square pixels.
+# Torchvision prefers the box with the larger value of this minus its area, in square pixels.
 _TORCHVISION_AREA = 1e8
 
 
 class _Locations(NamedTuple):
-    """Properties of every location, `[N]`, in pixels."""
+    """Properties of every location, each `[N]` in pixels."""
 
     stride: jax.Array
     least_size: jax.Array
@@ -54,36 +54,39 @@ def fcos(
 ) -> Matches:
     """Locations inside a box, near its centre, on the level for its size (FCOS, arXiv 1904.01355).
 
-    A location, the centre of an anchor, is positive for a box if it lies inside of it, less than
-    `center_radius` strides from its centre along x and along y (centre sampling, arXiv 2006.09214),
-    and if the largest of its distances from the box's four edges is in the range of its level. Of
-    several such boxes it goes to the one with the smallest area, the first of equals.
+    A location is the centre of an anchor. It is positive for a box if it is inside the box, less
+    than `center_radius` strides from its centre along x and along y (centre sampling, arXiv
+    2006.09214), and if the largest of its distances from the box's four edges is in the range of
+    its level. If this holds for several boxes, the location goes to the one with the smallest area,
+    the first one of equals.
 
-    With the rule `'authors'`, as in the authors' code and in mmdetection, both ends belong to a
-    range: a box whose distance equals an end is found on two levels. (The authors compute areas
-    from sides that are one pixel longer; mmdetection does not, and neither does this function.)
-    With `'torchvision'` neither end belongs to a range, such a box is found on no level, and areas
-    are compared as 1e8 minus the area: in float32, areas that differ by less than 4 to 8 square
-    pixels are equal, and a box of 1e8 is never found.
+    With the rule `'authors'`, as in the authors' code and in mmdetection, ranges include both
+    bounds: a box whose distance equals a bound is found on two levels. (The authors compute areas
+    from sides that are one pixel longer; mmdetection and this function do not.) With
+    `'torchvision'`, ranges exclude both bounds, such a box is found on no level, and areas are
+    compared as 1e8 minus the area: in float32, areas that differ by less than 4 to 8 square pixels
+    are equal, and a box with an area of 1e8 is never found.
 
     Args:
-      anchors: one `[N_l, 4]` xyxy a level, pixels; one square of a stride a location.
+      anchors: one `[N_l, 4]` xyxy for each level, pixels; one square of a stride per location.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
       labels: `[B, M]` int, 0..C-1.
-      valid: `[B, M]` bool, whether the slot holds a box at all.
+      valid: `[B, M]` bool, whether the slot holds a box.
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
-      center_radius: in strides; None for all locations inside a box, as in the first paper.
-      size_ranges: least and largest distance of every level, pixels. None: 4 to 8 strides, from 0
-        on the first level and unbounded on the last, so the bounds in between are 64, 128, 256 and
-        512 for strides of 8 to 128; torchvision has no other ranges.
-      strides: pixels, of every level. None: the widths of the anchors, as in torchvision.
+      center_radius: the radius in strides; None for all locations inside a box, as in the first
+        paper.
+      size_ranges: the minimum and maximum distance of every level, in pixels. None: 4 to 8 strides,
+        from 0 on the first level and unbounded on the last, so the bounds in between are 64, 128,
+        256 and 512 for strides of 8 to 128; torchvision has no other ranges.
+      strides: the stride of every level in pixels. None: the widths of the anchors, as in
+        torchvision.
       rule: 'authors' or 'torchvision', as above.
-      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        if it is not positive.
+      ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
+        be ignored, if it is not positive.
 
     Returns:
-      The matches, `[B, N]` each; `gt_index` is 0 where an anchor is not positive, and so is `iou`,
-      that of the anchor and its box.
+      The matches; each array is `[B, N]`. `iou` is the IoU of the anchor with its box. `gt_index`
+      and `iou` are 0 where an anchor is not positive.
 
     Raises:
       TypeError: labels are not integers.
@@ -119,10 +122,10 @@ def _locations(
 def _smallest_boxes(
     given: Given, locations: _Locations, center_radius: float | None, rule: str
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot of the smallest box that each location may find, and True where there is one."""
+    """Returns the slot of the smallest box that each location may find, and whether it exists."""
     size_of_boxes = box_ops.area(given.boxes)
     if rule == "torchvision":
-        # Rounded as there; below it stands what is never found.
+        # Rounded as in torchvision; boxes below the bound are never found.
         preferred = _TORCHVISION_AREA - size_of_boxes
         is_object = given.is_object & (preferred >= 1e-5)
         size_of_boxes = -preferred
@@ -148,7 +151,7 @@ def _smallest_boxes(
 def _may_find(
     given: Given, box: jax.Array, locations: _Locations, center_radius: float | None, rule: str
 ) -> jax.Array:
-    """True where a location may find the one box of an image, `[B, 4]`: bool `[B, N]`."""
+    """Returns whether each location may find the one box per image `[B, 4]`: bool `[B, N]`."""
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
     found = inside_by(given.centres[None], box[:, None]) > 0.0
     if center_radius is not None:

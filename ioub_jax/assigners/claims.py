@@ -1,4 +1,4 @@
-"""Conflicts between boxes over the few anchors that each has chosen."""
+"""Resolution of conflicts between boxes over the few anchors that each has chosen."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ class Claims(NamedTuple):
     """The anchors that boxes have chosen, K for each ground-truth slot.
 
     Attributes:
-      anchor: `[B, M, K]` int32, the anchors' indices; those of a slot differ.
-      made: `[B, M, K]` bool, False for entries without a claim.
+      anchor: `[B, M, K]` int32, the indices of the anchors; those of a slot are different.
+      made: `[B, M, K]` bool; False for entries without a claim.
     """
 
     anchor: jax.Array
@@ -22,7 +22,7 @@ def highest_of_anchors(claims: Claims, values: jax.Array, count: int) -> jax.Arr
     """The highest value claimed for each anchor.
 
     Args:
-      claims: what boxes have chosen.
+      claims: the anchors that boxes have chosen.
       values: `[B, M, K]`, at least 0.
       count: N, the number of anchors.
 
@@ -39,7 +39,7 @@ def first_of_anchors(claims: Claims, count: int) -> jax.Array:
     """The lowest slot that has chosen each anchor.
 
     Args:
-      claims: what boxes have chosen.
+      claims: the anchors that boxes have chosen.
       count: N, the number of anchors.
 
     Returns:
@@ -52,33 +52,33 @@ def first_of_anchors(claims: Claims, count: int) -> jax.Array:
 
 
 def number_of_anchors(claims: Claims, count: int) -> jax.Array:
-    """Number of slots that have chosen each anchor: `[B, N]` int32, of `count` anchors."""
+    """Number of slots that have chosen each of `count` anchors: `[B, N]` int32."""
     nothing = jnp.zeros((count,), jnp.int32)
     return jax.vmap(lambda where: nothing.at[where].add(1, mode="drop"))(_places(claims, count))
 
 
 def strongest(claims: Claims, values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Gives every anchor to the box with the highest value, the first of equals.
+    """Gives every anchor to the box with the highest value, or the first one of equals.
 
     Args:
-      claims: what boxes have chosen.
+      claims: the anchors that boxes have chosen.
       values: `[B, M, K]`, at least 0.
       count: N, the number of anchors.
 
     Returns:
-      `[B, N]` int32, the slot, M for an anchor that no box has chosen; and `[B, N]`, its value, -1
-      there.
+      The slot, `[B, N]` int32, M for an anchor that no box has chosen; and its value, `[B, N]`, -1
+      for such an anchor.
     """
     best = highest_of_anchors(claims, values, count)
     of_claims = jnp.take_along_axis(best, claims.anchor.reshape(best.shape[0], -1), axis=1).reshape(
         values.shape
     )
-    # The very numbers are compared, not numbers computed again.
+    # The same numbers are compared, not recomputed ones, which could be rounded differently.
     won = claims._replace(made=claims.made & (values >= of_claims))
     return first_of_anchors(won, count), best
 
 
 def _places(claims: Claims, count: int) -> jax.Array:
-    """Anchors of the claims, `[B, M * K]`; beyond all anchors where a claim is not made."""
+    """Returns the anchors of the claims, `[B, M * K]`, or `count` where no claim is made."""
     where = jnp.where(claims.made, claims.anchor, count)
     return where.reshape(where.shape[0], -1)

@@ -1,4 +1,4 @@
-"""Arguments of every assigner: checked at trace time, and prepared for computation."""
+"""Common arguments of the assigners, checked at trace time and prepared for computation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,21 +12,22 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax.matching import Matches
 
-# Boxes that a pass over all anchors looks at: the state is read and written once for so many.
+# The number of boxes in one pass over all anchors: the state is read and written once for all of
+# them.
 SLOTS_AT_ONCE = 5
 
 _State = TypeVar("_State")
 
 
 class Given(NamedTuple):
-    """Anchors and ground truth, at least float32 and without gradients.
+    """Anchors and ground truth, at least in float32 and without gradients.
 
     Attributes:
-      anchors: `[N, 4]` xyxy, pixels, all levels concatenated.
-      boxes: `[B, M, 4]` xyxy, pixels; zeros where a slot is neither an object nor a region.
+      anchors: `[N, 4]` xyxy, pixels, with all levels concatenated.
+      boxes: `[B, M, 4]` xyxy, pixels; zeros if a slot is neither an object nor a region.
       labels: `[B, M]` int32.
-      is_object: `[B, M]` bool, the objects that get positives.
-      is_region: `[B, M]` bool, the regions to ignore.
+      is_object: `[B, M]` bool, True for objects, which get positives.
+      is_region: `[B, M]` bool, True for regions to ignore.
     """
 
     anchors: jax.Array
@@ -37,7 +38,7 @@ class Given(NamedTuple):
 
     @property
     def centres(self) -> jax.Array:
-        """`[N, 2]` (x, y) of the anchors, pixels."""
+        """The centres (x, y) of the anchors, `[N, 2]`, in pixels."""
         return (self.anchors[:, :2] + self.anchors[:, 2:]) * 0.5
 
 
@@ -49,15 +50,15 @@ def check_given(
     ignored: ArrayLike,
     ignore_iof: float,
 ) -> tuple[Given, list[int]]:
-    """Refuses arguments of wrong shapes, and prepares the rest for computation.
+    """Refuses arguments of wrong shapes, and prepares the others for computation.
 
     Args:
-      anchors: one `[N_l, 4]` xyxy a level, pixels.
-      boxes: `[B, M, 4]` xyxy, pixels; anything where not valid.
+      anchors: one `[N_l, 4]` xyxy for each level, pixels.
+      boxes: `[B, M, 4]` xyxy, pixels; any values where not valid.
       labels: `[B, M]` int, 0..C-1.
       valid: `[B, M]` bool.
       ignored: `[B, M]` bool.
-      ignore_iof: share of an anchor's area.
+      ignore_iof: the share of an anchor's area, which is checked.
 
     Returns:
       The prepared arguments, and the number of anchors of every level.
@@ -80,7 +81,7 @@ def check_given(
         raise ValueError(f"ignore_iof is {ignore_iof}; it must be above 0 and at most 1.")
     *levels, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(*anchors, boxes))
     valid, ignored = jnp.asarray(valid).astype(bool), jnp.asarray(ignored).astype(bool)
-    # NaN is no number above 0, and infinity none below it.
+    # A box with NaN has no area above 0; infinite coordinates are excluded explicitly.
     usable = valid & (box_ops.area(boxes) > 0.0) & jnp.all(jnp.isfinite(boxes), axis=-1)
     boxes = jnp.where(usable[..., None], boxes, 0.0)
     labels = box_ops.as_int32(labels)
@@ -89,7 +90,7 @@ def check_given(
 
 
 def _level_sizes(anchors: Sequence[ArrayLike]) -> list[int]:
-    """The number of anchors of every level."""
+    """Returns the number of anchors of every level."""
     if not isinstance(anchors, Sequence):
         raise ValueError(
             f"anchors has shape {np.shape(anchors)}; it must be a sequence of one [N_l, 4] array "
@@ -107,16 +108,16 @@ def _level_sizes(anchors: Sequence[ArrayLike]) -> list[int]:
 
 
 def check_count(name: str, value: int) -> None:
-    """Raises `ValueError` where a number of anchors is not a whole number in its range."""
+    """Raises `ValueError` if a number of anchors is not a whole number in its range."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1.")
 
 
 def nowhere(given: Given, *more: jax.Array) -> jax.Array:
-    """False for every anchor, `[B, N]`, and with it the state that a loop begins with.
+    """False for every anchor, `[B, N]`, from which the initial state of a loop is made.
 
-    It depends on everything that a loop reads, because `shard_map` checks which values differ
-    between devices.
+    It depends on all inputs of the loop, because `shard_map` checks which values vary between
+    devices.
     """
     of_images = (given.is_object | given.is_region)[:, :1] & (given.labels[:, :1] != 0)
     for array in (given.boxes, *more):
@@ -127,14 +128,14 @@ def nowhere(given: Given, *more: jax.Array) -> jax.Array:
 def visit_slots(
     visit: Callable[[_State, Any], _State], slots: Any, state: _State, *, together: bool = True
 ) -> _State:
-    """`state = visit(state, slot)` for every one of the M slots, in order.
+    """Computes `state = visit(state, slot)` for all M slots, in order.
 
     All slots are visited, even those without a box: devices would have to communicate to find the
-      last used one.
+    last used one.
 
     Args:
       visit: returns the next state.
-      slots: arrays `[B, M, ...]`, of which `visit` gets `[B, ...]`.
+      slots: arrays `[B, M, ...]`; `visit` gets their parts `[B, ...]`.
       state: the first state.
       together: True to visit a few slots in one pass over the state.
 
@@ -150,22 +151,22 @@ def visit_slots(
 
 
 def slot_numbers(given: Given) -> jax.Array:
-    """`[B, M]` int32, 0 to M - 1."""
+    """The number of each slot, 0 to M - 1: `[B, M]` int32."""
     return jax.lax.broadcasted_iota(jnp.int32, given.labels.shape, 1)
 
 
 def of_levels(values: Sequence[float], sizes: Sequence[int], dtype: Any) -> jax.Array:
-    """Values of the levels repeated for their anchors, `[N]`."""
+    """The value of each level, repeated for its anchors: `[N]`."""
     return jnp.asarray(np.repeat(np.asarray(values, np.float64), sizes), dtype)
 
 
 def stride_of_anchors(
     given: Given, sizes: Sequence[int], strides: Sequence[float] | None
 ) -> jax.Array:
-    """The stride of every anchor's level, `[N]` pixels: the widths of the anchors where None.
+    """The stride of every anchor's level, `[N]` in pixels; None: the widths of the anchors.
 
     Raises:
-      ValueError: there is not one above 0 for every level.
+      ValueError: there is not one stride above 0 for every level.
     """
     if strides is None:
         return given.anchors[:, 2] - given.anchors[:, 0]
@@ -177,7 +178,7 @@ def stride_of_anchors(
 
 
 def check_levels(name: str, values: Sequence[Any], sizes: Sequence[int]) -> None:
-    """Raises `ValueError` where there is not one value for every level."""
+    """Raises `ValueError` if there is not one value for every level."""
     if len(values) != len(sizes):
         raise ValueError(
             f"{name} has {len(values)} entries; it must have {len(sizes)}, one for each level of "
@@ -186,30 +187,30 @@ def check_levels(name: str, values: Sequence[Any], sizes: Sequence[int]) -> None
 
 
 def coordinates(array: jax.Array) -> list[jax.Array]:
-    """The numbers of the last axis, an array `[...]` each."""
+    """The items of the last axis, each as an array `[...]`."""
     return [array[..., axis] for axis in range(array.shape[-1])]
 
 
 def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
-    """Distance of centres from the nearest edge of boxes in pixels, above 0 inside.
+    """Distance of centres from the nearest edge of boxes in pixels, positive inside.
 
     Args:
       centres: `[..., 2]` (x, y).
       boxes: `[..., 4]` xyxy, of equal rank.
 
     Returns:
-      `[...]`, negative outside.
+      `[...]`; negative outside.
     """
-    # Coordinate by coordinate: a minor dimension of two is a wide one on most devices.
+    # Coordinate by coordinate, since most devices pad a minor dimension of two to a wide one.
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(boxes)
     return jnp.minimum(jnp.minimum(x - xmin, xmax - x), jnp.minimum(y - ymin, ymax - y))
 
 
 def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
-    """True where a region to ignore covers an anchor: bool `[B, N]`.
+    """Whether a region to ignore covers each anchor: bool `[B, N]`.
 
-    It has to cover at least `ignore_iof` of the anchor's area or, for an anchor without area, its
-    centre.
+    A region covers an anchor if it covers at least `ignore_iof` of its area or, for an anchor
+    without area, its centre.
     """
     least = ignore_iof * box_ops.area(given.anchors)[None]
 
@@ -230,10 +231,10 @@ def matches_of(
 
     Args:
       given: the ground truth.
-      slot: `[B, N]` int32, that of the assigned box; anything where there is none.
+      slot: `[B, N]` int32, the slot of the assigned box; any value where there is none.
       positive: `[B, N]` bool.
-      iou: `[B, N]`, that of the anchor and its box; anything where not positive.
-      ignore_iof: as `in_ignored_regions`.
+      iou: `[B, N]`, the IoU of the anchor with its box; any value where not positive.
+      ignore_iof: as in `in_ignored_regions`.
 
     Returns:
       The matches; slot and IoU are 0 where an anchor is not positive.

@@ -1,4 +1,4 @@
-"""SimOTA (YOLOX, arXiv 2107.08430): each box takes its cheapest anchors, as many as fit it."""
+"""SimOTA (YOLOX, arXiv 2107.08430): each box takes its cheapest anchors, by a dynamic number."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -25,15 +25,15 @@ from ioub_jax.assigners.ground_truth import (
 from ioub_jax.assigners.predicted import Predicted
 from ioub_jax.matching import Matches, gather_boxes
 
-#: Whose candidates `sim_ota` has.
+#: The implementations whose candidates `sim_ota` can reproduce.
 TransportRule = Literal["yolox", "mmdetection"]
 
 # Added to an IoU before its logarithm.
 _EPS = {"yolox": 1e-8, "mmdetection": 1e-7}
-# What a cost outside of the centre is multiplied by: a power of two keeps all of its digits, which
-# those who add 1e5 or 1e6 in float32 lose.
+# The factor of costs outside the centre. A power of two keeps all digits of a cost, whereas the
+# implementations that add 1e5 or 1e6 in float32 lose some.
 _FAR = 2.0**20
-# As torch bounds each logarithm of its cross entropy.
+# The lower bound of logarithms in torch's cross entropy.
 _LOWEST_LOG = -100.0
 
 
@@ -58,38 +58,39 @@ def sim_ota(
 
     An anchor takes part if its centre is near that of any box of the image, less than
     `center_radius` strides away along x and y. Its cost for a box is
-    `BCE(s, class) + iou_weight * -log(u + eps)`: u is the IoU of its predicted box, the cross
-    entropy is summed over all classes, and the score is `s = sqrt(p o)` of the class's p and the
-    objectness o. Anchors that are near other boxes only cost more than all those near the box. A
+    `BCE(s, class) + iou_weight * -log(u + eps)`, where u is the IoU of its predicted box, the cross
+    entropy is summed over all classes, and the score is `s = sqrt(p o)` for the class's p and the
+    objectness o. Anchors that are only near other boxes cost more than all anchors near the box. A
     box takes its k cheapest anchors, where k is the sum of its `topk` highest u, rounded down and
-    at least 1. An anchor that several boxes take goes to the box for which it costs least, even to
-    a box that has not taken it.
+    at least 1. An anchor that several boxes take goes to the box with the lowest cost, even to a
+    box that has not taken it.
 
-    The rule `'mmdetection'` differs: an anchor also takes part if its centre lies inside any box;
-      the cheaper anchors are those both near the centre of the box and inside it; and eps is 1e-7,
-      not 1e-8.
+    The rule `'mmdetection'` differs in three respects: an anchor also takes part if its centre is
+    inside any box; the cheaper anchors are those both near the centre of the box and inside it; and
+    eps is 1e-7 instead of 1e-8.
 
     Among equal costs, the anchor with the lower index is taken, and the first box gets it.
 
     Args:
-      anchors: one `[N_l, 4]` xyxy a level, pixels; one square of a stride a location.
+      anchors: one `[N_l, 4]` xyxy for each level, pixels; one square of a stride per location.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
       labels: `[B, M]` int, 0..C-1.
-      valid: `[B, M]` bool, whether the slot holds a box at all.
+      valid: `[B, M]` bool, whether the slot holds a box.
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
-      logits: one `[B, N_l, C]` a level, before the sigmoid.
-      predicted_boxes: one `[B, N_l, 4]` xyxy a level, pixels.
-      objectness: one `[B, N_l, 1]` a level, before the sigmoid; None if scores are p alone.
-      topk: number of IoUs that are summed.
-      iou_weight: at least 0.
-      center_radius: in strides; None: 1.5, or 2.5 by `'mmdetection'`.
-      strides: pixels, of every level. None: the widths of the anchors.
+      logits: one `[B, N_l, C]` for each level, before the sigmoid.
+      predicted_boxes: one `[B, N_l, 4]` xyxy for each level, pixels.
+      objectness: one `[B, N_l, 1]` for each level, before the sigmoid; None if scores are p.
+      topk: the number of IoUs that are summed.
+      iou_weight: the weight of the IoU in the cost, at least 0.
+      center_radius: the radius in strides; None: 1.5, or 2.5 for `'mmdetection'`.
+      strides: the stride of every level in pixels. None: the widths of the anchors.
       rule: 'yolox' or 'mmdetection', as above.
-      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        if it is not positive.
+      ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
+        be ignored, if it is not positive.
 
     Returns:
-      The matches, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou` is u.
+      The matches; each array is `[B, N]`. `iou` is u. `gt_index` and `iou` are 0 where an anchor is
+      not positive.
 
     Raises:
       TypeError: labels are not integers.
@@ -114,7 +115,7 @@ def _assigned(
     iou_weight: float,
     rule: str,
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot that each anchor is assigned to, and whether there is one: `[B, N]` each."""
+    """Returns the slot of each anchor, and whether there is one; both `[B, N]`."""
     takes_part = _takes_part(given, reach, rule)
     # The cross entropy of an anchor without a class.
     of_background = -predicted.sum_over_classes(
@@ -155,7 +156,7 @@ def _assigned(
 
 
 def _takes_part(given: Given, reach: jax.Array, rule: str) -> jax.Array:
-    """True where an anchor is near any object: bool `[B, N]`."""
+    """Returns whether each anchor is near any object: bool `[B, N]`."""
 
     def visit(found: jax.Array, slot: tuple[jax.Array, jax.Array]) -> jax.Array:
         box, is_object = slot
@@ -175,7 +176,7 @@ def _is_cheap(given: Given, box: jax.Array, reach: jax.Array, rule: str) -> jax.
 
 
 def _is_near(given: Given, box: jax.Array, reach: jax.Array) -> jax.Array:
-    """True where a centre is near that of the one box of an image, `[B, 4]`: bool `[B, N]`."""
+    """Returns whether each centre is near that of the one box per image `[B, 4]`: bool `[B, N]`."""
     (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
     near = jnp.abs(x - (xmin + xmax) * 0.5) < reach[None]
     return near & (jnp.abs(y - (ymin + ymax) * 0.5) < reach[None])

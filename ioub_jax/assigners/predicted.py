@@ -1,4 +1,4 @@
-"""Predictions of a detector, as prediction-aware assigners read them."""
+"""Predictions of a detector, in the form that prediction-aware assigners read."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax.assigners.ground_truth import Given
 
-# Whose logits are read together where those of all classes are.
+# The number of anchors whose logits of all classes are read at once.
 _ANCHORS_AT_ONCE = 2048
 
 
@@ -21,9 +21,9 @@ class Predicted:
     Everything computed from logits has the dtype of the boxes, at least float32.
 
     Attributes:
-      logits: one `[B, N_l, C]` a level, before the sigmoid, of their own dtype.
-      boxes: `[B, N, 4]` xyxy, pixels; zeros where a coordinate is not finite.
-      objectness: one `[B, N_l, 1]` a level, before the sigmoid; or empty.
+      logits: one `[B, N_l, C]` for each level, before the sigmoid, in their own dtype.
+      boxes: `[B, N, 4]` xyxy, pixels; zeros for a box with a coordinate that is not finite.
+      objectness: one `[B, N_l, 1]` for each level, before the sigmoid; or empty.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Predicted:
         sizes: Sequence[int],
         objectness: Sequence[ArrayLike] | None = None,
     ) -> None:
-        """Takes one array a level; raises `ValueError` where they do not fit the anchors."""
+        """Takes one array for each level; raises `ValueError` if they do not fit the anchors."""
         batch = given.boxes.shape[0]
         _check_levels("logits", logits, batch, sizes, None)
         _check_levels("predicted_boxes", boxes, batch, sizes, 4)
@@ -49,7 +49,7 @@ class Predicted:
             self.objectness = jax.lax.stop_gradient([jnp.asarray(level) for level in objectness])
 
     def logits_of_class(self, label: jax.Array) -> jax.Array:
-        """The logit of one class an image at every anchor: `[B]` to `[B, N]`, as boxes."""
+        """The logit of one class per image for all anchors: `[B]` to `[B, N]`, dtype of `boxes`."""
         columns = [
             jnp.take_along_axis(level, label[:, None, None], axis=2, mode="clip")[..., 0]
             for level in self.logits
@@ -57,7 +57,7 @@ class Predicted:
         return _finite(jnp.concatenate(columns, axis=1).astype(self.boxes.dtype))
 
     def logits_of_labels(self, labels: jax.Array) -> jax.Array:
-        """The logit of each anchor's own class: `[B, N]` to `[B, N]`, as boxes."""
+        """The logit of each anchor's own class: `[B, N]` to `[B, N]`, dtype of the boxes."""
         ends = np.cumsum([level.shape[1] for level in self.logits])[:-1]
         own = [
             jnp.take_along_axis(level, of_level[..., None], axis=2, mode="clip")[..., 0]
@@ -66,7 +66,7 @@ class Predicted:
         return _finite(jnp.concatenate(own, axis=1).astype(self.boxes.dtype))
 
     def scores_of_class(self, label: jax.Array) -> jax.Array:
-        """The score of one class an image, `sqrt(p o)` or p: `[B]` to `[B, N]`."""
+        """The score of one class per image, `sqrt(p o)` or p: `[B]` to `[B, N]`."""
         score = jax.nn.sigmoid(self.logits_of_class(label))
         if not self.objectness:
             return score
@@ -74,7 +74,7 @@ class Predicted:
         return jnp.sqrt(score * jax.nn.sigmoid(_finite(of_objects)))
 
     def sum_over_classes(self, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        """The sum of a function of an anchor's scores: `[B, N]`, as boxes."""
+        """The sum over classes of a function of the scores: `[B, N]`, dtype of the boxes."""
 
         def of_some(index: int, start: jax.Array, number: int) -> jax.Array:
             def cut(array: jax.Array) -> jax.Array:
@@ -94,12 +94,12 @@ class Predicted:
 
 
 def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax.Array:
-    """`function(start, number)` of `size` anchors, one part after another: `[B, size]`.
+    """Computes `function(start, number)` for `size` anchors, part by part: `[B, size]`.
 
-    The parts keep intermediate arrays small, since not every compiler fuses a sum with its input.
+    This keeps intermediate arrays small, since not every compiler fuses a sum with its input.
     """
     number = min(size, _ANCHORS_AT_ONCE)
-    # The last part begins so early that it is as long as the others.
+    # The last part overlaps the one before, so that it is as long as the others.
     starts = np.minimum(np.arange(0, size, number), size - number)
     parts = jax.lax.map(lambda start: function(start, number), jnp.asarray(starts, jnp.int32))
     first = [parts[index] for index in range(len(starts) - 1)]
@@ -107,7 +107,7 @@ def _in_parts(function: Callable[[jax.Array, int], jax.Array], size: int) -> jax
 
 
 def _finite(logits: jax.Array) -> jax.Array:
-    """Finite logits: NaN counts as the lowest logit, and values beyond 1e4 as 1e4."""
+    """Returns finite logits: NaN becomes the lowest logit, and values are clipped to +-1e4."""
     return jnp.clip(jnp.where(jnp.isnan(logits), -1e4, logits), -1e4, 1e4)
 
 

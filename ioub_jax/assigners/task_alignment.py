@@ -1,4 +1,4 @@
-"""Task alignment (TOOD, arXiv 2108.07755): the anchors with high scores and good boxes."""
+"""Task alignment (TOOD, arXiv 2108.07755): anchors with high scores and well-fitting boxes."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -25,12 +25,12 @@ from ioub_jax.assigners.ground_truth import (
 from ioub_jax.assigners.predicted import Predicted
 from ioub_jax.matching import Matches, gather_boxes
 
-#: Whose overlaps, candidates and settlement of contested anchors `task_aligned` has.
+#: The implementations whose overlaps, candidates and resolution of conflicts can be reproduced.
 AlignmentRule = Literal["tood", "yolo", "libreyolo"]
 
-# By how many pixels a centre must lie inside a box.
+# The distance in pixels by which a centre must be inside a box.
 _LEAST_DISTANCE_FROM_EDGE = {"tood": 0.01, "yolo": 1e-9, "libreyolo": 0.0}
-# The farthest edge that LibreYOLO's distribution of 16 bins reaches, in strides.
+# The distance in strides of the farthest edge that LibreYOLO's distribution of 16 bins can reach.
 _REACH = 14.99
 
 
@@ -38,8 +38,8 @@ class SoftMatches(NamedTuple):
     """Targets of every anchor, with the score that it should reach.
 
     Attributes:
-      matches: labels, slots, and IoUs of the predicted boxes, `[B, N]` each.
-      targets: `[B, N]` in 0..1, of the label's entry; 0 where not positive.
+      matches: labels, slots and IoUs of the predicted boxes, each `[B, N]`.
+      targets: `[B, N]` in 0..1, the target of the label's entry; 0 where not positive.
     """
 
     matches: Matches
@@ -47,17 +47,17 @@ class SoftMatches(NamedTuple):
 
 
 class _Measure(NamedTuple):
-    """Comparison of an object with the predictions of anchors."""
+    """Measure for comparing an object with the predictions of anchors."""
 
     rule: str
     alpha: float
     beta: float
 
     def overlap(self, predicted: jax.Array, boxes: jax.Array) -> jax.Array:
-        """IoU, or CIoU from 0, of boxes of equal rank."""
+        """IoU, or CIoU with a lower bound of 0, of boxes of equal rank."""
         if self.rule == "tood":
             return box_ops.aligned_iou(predicted, boxes)
-        # An object of no area has been left out; a prediction without one is alike nothing.
+        # Objects without area have been left out; a prediction without area has overlap 0.
         overlap = jnp.maximum(box_ops.complete_iou(predicted, boxes), 0.0)
         return jnp.where(box_ops.area(predicted) > 0.0, overlap, 0.0)
 
@@ -90,48 +90,50 @@ def task_aligned(
     """Task-aligned assignment (TOOD, arXiv 2108.07755, section 3.2).
 
     The alignment of an anchor with a box is `t = p^alpha u^beta`, where p is its score for the
-    box's class and u the IoU of its predicted box. A box's candidates are the `topk` anchors with
-    the highest t. Those candidates are positive whose t is above 0 and whose centre lies inside the
-    box, more than .01 pixels from its edges; an anchor that is positive for several boxes goes to
-    the one with the highest u. The target of an anchor is `t / (max t + eps) * max u`, with the
+    box's class and u is the IoU of its predicted box. The candidates of a box are the `topk`
+    anchors with the highest t. A candidate is positive if its t is above 0 and its centre is inside
+    the box, more than .01 pixels from its edges. An anchor that is positive for several boxes goes
+    to the box with the highest u. The target of an anchor is `t / (max t + eps) * max u`, with the
     maxima over all anchors of the box.
 
     The rule `'yolo'` is that of YOLOv8 and its successors, which have `topk=10, alpha=0.5,
-    min_side=16.0, eps=1e-9`: u is the CIoU, from 0; only anchors whose centre lies inside the box
-    are candidates; and an anchor that several boxes have chosen goes to the box with the highest u
-    of all boxes that it lies in, even one that has not chosen it. Anchors with t = 0 are not
-    positive; in YOLO they may be, depending on topk, with target 0.
+    min_side=16.0, eps=1e-9`. There, u is the CIoU with a lower bound of 0, and only anchors whose
+    centre is inside the box are candidates. An anchor that several boxes have chosen goes to the
+    box with the highest u among all boxes that contain its centre, even one that has not chosen it.
+    Anchors with t = 0 are not positive; in YOLO they may be, depending on topk, with target 0.
 
-    The rule `'libreyolo'`, with the same numbers but `min_side`, has the CIoU and the candidates of
-    `'yolo'`, restricted to those with each edge at most 14.99 strides away, and resolves conflicts
-    as `'tood'` does. A box without any anchor gets the one with the highest t, wherever that is.
+    The rule `'libreyolo'` has the same numbers except `min_side`, the CIoU, and the candidates of
+    `'yolo'`, restricted to anchors that are at most 14.99 strides away from each edge. It resolves
+    conflicts like `'tood'`. A box without any anchor gets the anchor with the highest t, wherever
+    that is.
 
-    Among equal t the anchor with the lower index is taken, among equal u the first box. Logarithms
-    are compared, so nothing underflows; values of t that differ by a few parts in a million may be
-    equal.
+    Among equal t, the anchor with the lower index is taken; among equal u, the first box. The
+    logarithms are compared, so nothing underflows; values of t that differ by a few parts in a
+    million may be equal.
 
     Args:
-      anchors: one `[N_l, 4]` xyxy a level, pixels.
+      anchors: one `[N_l, 4]` xyxy for each level, pixels.
       boxes: `[B, M, 4]` xyxy, pixels; M is at least 1.
       labels: `[B, M]` int, 0..C-1.
-      valid: `[B, M]` bool, whether the slot holds a box at all.
+      valid: `[B, M]` bool, whether the slot holds a box.
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
-      logits: one `[B, N_l, C]` a level, before the sigmoid.
-      predicted_boxes: one `[B, N_l, 4]` xyxy a level, pixels.
-      topk: candidates of a box, on all levels together.
-      alpha: exponent of the score, at least 0.
-      beta: exponent of the overlap, above 0.
+      logits: one `[B, N_l, C]` for each level, before the sigmoid.
+      predicted_boxes: one `[B, N_l, 4]` xyxy for each level, pixels.
+      topk: the number of candidates of a box, on all levels together.
+      alpha: the exponent of the score, at least 0.
+      beta: the exponent of the overlap, above 0.
       rule: 'tood', 'yolo' or 'libreyolo', as above.
-      min_side: pixels, for `'yolo'`; shorter sides of a box are enlarged to this length when
-        centres inside the box are determined. In YOLO it is the stride of the second level.
-      eps: above 0.
-      strides: pixels, of every level, for `'libreyolo'`. None: the widths of the anchors.
-      ignore_iof: share of an anchor's area that one ignored region must cover for it to be ignored,
-        if it is not positive.
+      min_side: a length in pixels, for `'yolo'`: shorter sides of a box are enlarged to it when the
+        centres inside the box are determined. In YOLO, it is the stride of the second level.
+      eps: the number that is added to max t, above 0.
+      strides: the stride of every level in pixels, for `'libreyolo'`. None: the widths of the
+        anchors.
+      ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
+        be ignored, if it is not positive.
 
     Returns:
-      The matches and targets, `[B, N]` each; `gt_index` and `iou` are 0 where not positive, `iou`
-      is u.
+      The matches and targets; each array is `[B, N]`. `iou` is u. `gt_index` and `iou` are 0 where
+      an anchor is not positive.
 
     Raises:
       TypeError: labels are not integers.
@@ -161,10 +163,10 @@ def _assigned(
     min_side: float,
     reach: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The slot that each anchor is assigned to, and whether there is one: `[B, N]` each."""
+    """Returns the slot of each anchor, and whether there is one; both `[B, N]`."""
     count = predicted.boxes.shape[1]
     areas = _with_sides(given.boxes, min_side) if measure.rule == "yolo" else given.boxes
-    # The box of all that has the highest overlap, which the rule of YOLO asks for.
+    # The rule of YOLO needs the box with the highest overlap among all boxes.
     none = nowhere(given, predicted.boxes, *predicted.logits)
     highest = jnp.where(none, 0.0, -1.0).astype(predicted.boxes.dtype)
 
@@ -190,7 +192,7 @@ def _assigned(
 
 
 def _is_inside(given: Given, area: jax.Array, rule: str, reach: jax.Array) -> jax.Array:
-    """True where a centre lies inside the one area of an image, `[B, 4]`: bool `[B, N]`."""
+    """Returns whether each centre is inside the one area per image `[B, 4]`: bool `[B, N]`."""
     centres, area = given.centres[None], area[:, None]
     inside = inside_by(centres, area) > _LEAST_DISTANCE_FROM_EDGE[rule]
     if rule == "libreyolo":
@@ -203,14 +205,14 @@ def _is_inside(given: Given, area: jax.Array, rule: str, reach: jax.Array) -> ja
 def _chosen(
     metric: jax.Array, inside: jax.Array, is_object: jax.Array, topk: int, rule: str
 ) -> tuple[jax.Array, jax.Array]:
-    """The anchors that a box chooses by their metric, and whether it does: `[B, topk]` each."""
+    """Returns the anchors that a box may choose, and whether it does; both `[B, topk]`."""
     lowest = jnp.finfo(metric.dtype).min
     candidates = is_object if rule == "tood" else inside
     value, anchor = ranking.few_highest(jnp.where(candidates, metric, lowest), topk)
     made = (value > lowest) & jnp.take_along_axis(inside, anchor, axis=1)
     if rule != "libreyolo":
         return anchor, made
-    # One without any takes the best of all.
+    # A box without any anchor takes the best of all anchors.
     value, best = ranking.few_highest(jnp.where(is_object, metric, lowest), 1)
     alone = ~jnp.any(made, axis=1, keepdims=True) & (value > lowest)
     first = jax.lax.broadcasted_iota(jnp.int32, anchor.shape, 1) == 0
@@ -218,7 +220,7 @@ def _chosen(
 
 
 def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Array:
-    """Highest value among the anchors of each anchor's own slot: `[B, N]`; 0 without one."""
+    """Returns the highest value among the anchors of each anchor's slot: `[B, N]`; else 0."""
 
     def visit(highest: jax.Array, index: jax.Array) -> jax.Array:
         of_slot = slot == index[:, None]
@@ -229,7 +231,7 @@ def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Arr
 
 
 def _with_sides(boxes: jax.Array, min_side: float) -> jax.Array:
-    """Boxes enlarged to a least length of their sides, about the same centres."""
+    """Enlarges boxes to a minimum length of their sides, around the same centres."""
     centres, sides = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
     low = jnp.where(sides < min_side, centres - min_side * 0.5, boxes[..., :2])
     high = jnp.where(sides < min_side, centres + min_side * 0.5, boxes[..., 2:])

@@ -1,4 +1,4 @@
-"""Detectors: the interface `Detector`, and one file for each family that configurations name."""
+"""Detectors: the interface `Detector`, and one file for each family in configurations."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ __all__ = [
     "create",
 ]
 
-#: `model.name` -> what builds the detectors of that family. A new family is a file and a line here.
+#: `model.name` -> function that builds its detectors. A new family needs a file and a line here.
 FAMILIES = {
     "retinanet": retinanet.create,
     "ssd": ssd.create,

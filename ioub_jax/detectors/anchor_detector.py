@@ -29,16 +29,16 @@ def create(
     canvas: Canvas | None = None,
     codec: BoxCodec | None = None,
 ) -> Detector:
-    """A network and its anchors with the losses and the assignment rules of a configuration.
+    """A detector from a network and its anchors, with the losses and rules of a configuration.
 
     Args:
       config: the whole configuration; `matcher`, `loss`, `anchors.box_weights` and `evaluation` are
         used.
-      network: as `Detector.network`.
-      levels: as `Detector.levels`.
+      network: as in `Detector`.
+      levels: as in `Detector`.
       candidates: `postprocess.candidates` or a similar function, with its own options bound.
-      canvas: as `Detector.canvas`.
-      codec: encoding of boxes as four numbers of an anchor; None: deltas with
+      canvas: as in `Detector`.
+      codec: the encoding of boxes as four outputs of an anchor; None: deltas with
         `config.anchors.box_weights`.
 
     Raises:
@@ -81,14 +81,14 @@ def create(
 
 
 def options_of(evaluation: Any) -> DetectionOptions:
-    """Options for the detections among the candidates, from `config.evaluation`."""
+    """Options for selecting detections among the candidates, from `config.evaluation`."""
     sigma = evaluation.get("soft_nms_sigma")
     with naming_fields("evaluation", DetectionOptions):
         return DetectionOptions(
             evaluation.score_threshold,
             evaluation.nms_iou,
             evaluation.max_detections,
-            # Which the runs of earlier versions lack.
+            # Runs of earlier versions lack these keys.
             evaluation.get("suppression", "nms"),
             DetectionOptions.soft_nms_sigma if sigma is None else sigma,
             evaluation.get("class_agnostic", False),
@@ -104,13 +104,13 @@ def _matching(config: Any) -> MatchingOptions:
 
 
 def losses_of(loss: Any, codec: BoxCodec) -> ObjectiveOptions:
-    """The losses that `config.loss` describes, for boxes encoded by that codec.
+    """The losses that `config.loss` describes, for boxes encoded by the given codec.
 
     Raises:
-      ConfigError: they contradict each other; the sentence names the keys.
+      ConfigError: the losses contradict each other; the message names the keys.
     """
     values = dict(loss.classification.items())
-    # Names, and weights by counts, are numbers only once there is data to train on.
+    # Class weights by name or by counts become numbers only when the training data is known.
     values.pop("effective_number_beta", None)
     weights = values.pop("class_weights", None)
     if weights is not None and not all(isinstance(weight, int | float) for weight in weights):

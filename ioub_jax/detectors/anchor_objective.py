@@ -12,7 +12,7 @@ from ioub_jax.losses import box_kinds
 from ioub_jax.models.interface import Predictions
 
 _TREATMENTS = ("ignore", "drop", "keep")
-#: How anchors can find their boxes.
+#: The names of the assigners, by which anchors find their boxes.
 ASSIGNERS = ("iou", "atss", "fcos")
 
 
@@ -21,23 +21,23 @@ class MatchingOptions:
     """Options for the assignment of anchors to boxes.
 
     Attributes:
-      name: 'iou', by `matching.match`; 'atss' or 'fcos', by `assigners.atss` or `assigners.fcos`.
-      topk: of 'atss'.
-      center_radius: of 'fcos', as are the next two.
-      size_ranges: see there.
-      center_rule: see there, `rule`.
-      foreground_iou: as `matching.match`, as are the next two, and `ignore_iof` of all of them.
-      background_iou: see there.
-      low_quality: see there.
-      ignore_iof: see there.
-      crowd: treatment of crowds: 'ignore', the anchors inside have no loss; 'drop', they are left
-        out; 'keep', they are objects.
-      difficult: treatment of difficult objects, likewise.
-      similarity: as `matching.match`, as is the next.
-      nwd_constant: see there.
+      name: 'iou' for `matching.match`, 'atss' for `assigners.atss`, 'fcos' for `assigners.fcos`.
+      topk: `topk` of 'atss'.
+      center_radius: `center_radius` of 'fcos'.
+      size_ranges: `size_ranges` of 'fcos'.
+      center_rule: `rule` of 'fcos'.
+      foreground_iou: as in `matching.match`.
+      background_iou: as in `matching.match`.
+      low_quality: as in `matching.match`.
+      ignore_iof: as in `matching.match`, for all assigners.
+      crowd: the treatment of crowds: 'ignore', anchors inside have no loss; 'drop', crowds are left
+        out; 'keep', crowds are objects.
+      difficult: the treatment of difficult objects, likewise.
+      similarity: as in `matching.match`.
+      nwd_constant: as in `matching.match`.
 
     Raises:
-      ValueError: a value is none of these, or out of its range.
+      ValueError: a value is unknown or out of its range.
     """
 
     name: str = "iou"
@@ -55,7 +55,7 @@ class MatchingOptions:
     nwd_constant: float = wasserstein.CONSTANT
 
     def __post_init__(self) -> None:
-        """Refuses values that no assigner knows."""
+        """Refuses values that the assigners do not accept."""
         matching.check_options(
             self.foreground_iou, self.background_iou, self.low_quality, self.ignore_iof
         )
@@ -69,13 +69,13 @@ class MatchingOptions:
 
 
 class Inspection(NamedTuple):
-    """Inputs of the objective for every anchor of a batch, all levels concatenated.
+    """Inputs of the objective for every anchor of a batch, with all levels concatenated.
 
     Attributes:
-      boxes: `[B, N, 4]` predicted boxes, in pixels of the network's input.
-      ious: `[B, N]` IoU of the predicted box with its matched box; 0 where not positive.
+      boxes: `[B, N, 4]`, the predicted boxes, in pixels of the network's input.
+      ious: `[B, N]`, the IoU of the predicted box with its matched box; 0 where not positive.
       positive: `[B, N]` bool.
-      weights: `[B, N]` IoU-balanced classification weights; 1 where not positive.
+      weights: `[B, N]`, the IoU-balanced classification weights; 1 where not positive.
     """
 
     boxes: jax.Array
@@ -86,11 +86,11 @@ class Inspection(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AnchorObjective:
-    """The losses of all anchors against the boxes they are matched to (`objective`).
+    """The losses of all anchors with respect to their matched boxes (`objective`).
 
     Attributes:
-      rules: options for the assignment of anchors to boxes.
-      losses: choice of losses, weights and normalisers.
+      rules: the options for the assignment of anchors to boxes.
+      losses: the choice of losses, weights and normalisers.
     """
 
     rules: MatchingOptions
@@ -99,7 +99,7 @@ class AnchorObjective:
     def __call__(
         self, predictions: Predictions, batch: Batch, anchors: Anchors, carried: Carried
     ) -> objective.Objective:
-        """The objective of a batch, as `Detector.objective`."""
+        """The objective of a batch, as in `Detector.objective`."""
         matches, targets = self.match(batch, anchors)
         return objective.detection_objective(
             predictions.logits,
@@ -121,7 +121,7 @@ class AnchorObjective:
         Args:
           batch: `boxes` `[B, M, 4]`, `labels`, `valid`, `crowd`, `difficult` and `ignored`
             `[B, M]`.
-          anchors: one `[N_l, 4]` a level.
+          anchors: one `[N_l, 4]` for each level.
 
         Returns:
           The matches, and the matched boxes `[B, N, 4]`.
@@ -157,7 +157,7 @@ class AnchorObjective:
         )
 
     def _roles(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """True for ground-truth slots that are matched, and for those that only ignore anchors."""
+        """Returns which ground-truth slots are matched, and which only make anchors ignored."""
         ignored, valid = batch["ignored"], batch["valid"]
         for flag in ("crowd", "difficult"):
             treatment = getattr(self.rules, flag)
@@ -168,7 +168,7 @@ class AnchorObjective:
         return valid, ignored
 
     def _image_size(self, batch: Batch) -> tuple[int, int] | None:
-        """Height and width of the canvas, for the loss that needs them."""
+        """Returns height and width of the canvas if the loss needs them, else None."""
         kind = box_kinds.KINDS.get(self.losses.localization.kind)
         if kind is None or "image_size" not in kind.takes:
             return None
@@ -176,7 +176,7 @@ class AnchorObjective:
         return height, width
 
     def inspect(self, predictions: Predictions, batch: Batch, anchors: Anchors) -> Inspection:
-        """The quantities that the losses weigh, for pictures; the predictions are `per_anchor`."""
+        """The quantities in the losses, for pictures; the predictions are `per_anchor`."""
         matches, targets = self.match(batch, anchors)
         scalars = objective.per_anchor_scalars(
             predictions.logits,

@@ -1,4 +1,4 @@
-"""A detector that merges its detections in several views of an image."""
+"""A detector that merges its detections from several views of an image."""
 
 import dataclasses
 import functools
@@ -15,15 +15,15 @@ from ioub_jax.detectors.placed import PlacedDetector, in_original_pixels
 from ioub_jax.detectors.views import Views
 from ioub_jax.devices import placement
 
-# The paper's; candidates of one view are told apart by the IoU of the detector's options.
+# The paper's value. Candidates within a view are suppressed by the IoU in the detector's options.
 _FUSION_IOU = 0.55
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AugmentedDetector(PlacedDetector):
-    """A `PlacedDetector` whose `predict` is one program of all views (test-time augmentation).
+    """A `PlacedDetector` whose `predict` is one program with all views (test-time augmentation).
 
-    Images of its batches are at the largest scale.
+    The images in its batches have the largest scale.
 
     Attributes:
       views: the views.
@@ -54,7 +54,7 @@ class AugmentedDetector(PlacedDetector):
     def _candidates_of(
         self, variables: Any, batch: Batch, anchors: Anchors, *, scale: float, flip: bool
     ) -> postprocess.Candidates:
-        """NMS candidates of one view, in pixels of the batch's canvas."""
+        """Returns the NMS candidates of one view, in pixels of the batch's canvas."""
         images, sizes = batch["image"], batch["image_size"]
         largest = (images.shape[1], images.shape[2])
         canvas = self.views.canvas(largest, scale)
@@ -77,11 +77,11 @@ class AugmentedDetector(PlacedDetector):
         return found._replace(boxes=boxes)
 
     def _together(self, found: Sequence[postprocess.Candidates]) -> postprocess.Detections:
-        """The detections among the candidates of all views."""
+        """Returns the detections among the candidates of all views together."""
         return self.suppress(jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *found))
 
     def _fused(self, found: Sequence[postprocess.Candidates]) -> postprocess.Detections:
-        """The detections of all views, fused."""
+        """Returns the fused detections of all views."""
         fused: postprocess.Detections = placement.on_each_device(self._fused_here, self.mesh)(
             tuple(found)
         )
@@ -89,7 +89,7 @@ class AugmentedDetector(PlacedDetector):
 
     def _fused_here(self, found: Sequence[postprocess.Candidates]) -> postprocess.Detections:
         """As `_fused`, for the images of one device."""
-        # As images of one batch the views need but one NMS.
+        # The views are treated as images of one batch, so that a single NMS suffices.
         most = max(candidates.scores.shape[1] for candidates in found)
         padded = [
             jax.tree.map(functools.partial(_padded, count=most), candidates) for candidates in found
@@ -109,12 +109,12 @@ class AugmentedDetector(PlacedDetector):
 
 
 def _padded(part: jax.Array, count: int) -> jax.Array:
-    """An array `[B, P, ...]` padded with zeros, or False, from P to `count`."""
+    """Pads an array `[B, P, ...]` with zeros or False from P to `count`."""
     rest = [(0, 0), (0, count - part.shape[1]), *[(0, 0)] * (part.ndim - 2)]
     return jnp.pad(part, rest)
 
 
 def _joined(part: jax.Array, views: int) -> jax.Array:
-    """Views of B images, `[views * B, K, ...]`, joined image by image: `[B, views * K, ...]`."""
+    """Joins the views of each of B images: `[views * B, K, ...]` to `[B, views * K, ...]`."""
     of_views = part.reshape(views, -1, *part.shape[1:]).swapaxes(0, 1)
     return of_views.reshape(of_views.shape[0], -1, *part.shape[2:])

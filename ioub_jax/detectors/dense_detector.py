@@ -1,7 +1,7 @@
-"""Common parts of RetinaNet and its successors, each in a file of its own.
+"""Common parts of RetinaNet and its successors, each of which has its own file.
 
-`create` builds those whose heads have further outputs than logits and deltas; a family consists of
-the form of its boxes, and its own defaults in `configs.keys`.
+`create` builds detectors whose heads have more outputs than logits and deltas. A family is defined
+by the form of its boxes and by its defaults in `configs.keys`.
 """
 
 import functools
@@ -35,9 +35,9 @@ def create(
     Args:
       config: the whole configuration.
       num_classes: C.
-      box_form: as `DenseNetwork.box_form`.
-      codec: encoding of the boxes; None: deltas with `config.anchors.box_weights`.
-      bins: number of bins for each side, if boxes are distributions.
+      box_form: as in `DenseNetwork`.
+      codec: the encoding of boxes; None: deltas with `config.anchors.box_weights`.
+      bins: the number of bins for each side, if boxes are distributions.
 
     Raises:
       ConfigError: there is no such detector.
@@ -64,7 +64,7 @@ def create(
 
 
 def check_sigmoids(config: Any) -> None:
-    """Refuses the only classification loss that is not a loss of sigmoids."""
+    """Refuses softmax, the only classification loss that is not a loss of sigmoids."""
     if config.loss.classification.name == "softmax":
         raise ConfigError(
             "loss.classification.name is 'softmax', which is the loss of an SSD, whose logits have "
@@ -81,7 +81,7 @@ def anchors_of(config: Any) -> RetinaNetAnchors:
 
 
 def candidates_of(config: Any) -> Callable[..., Candidates]:
-    """NMS candidates from predictions, with the options of `config.evaluation`."""
+    """The function for NMS candidates, with the options of `config.evaluation`."""
     evaluation: Any = config.evaluation
     options: dict[str, Any] = {}
     if "score_exponents" in evaluation:
@@ -92,16 +92,16 @@ def candidates_of(config: Any) -> Callable[..., Candidates]:
 
 
 def trunk_of(model: Any) -> dict[str, Any]:
-    """Backbone, pyramid and mean of the pixels, by the names of a network's arguments."""
+    """Backbone, pyramid and pixel statistics, by the names of a network's arguments."""
     dtype = jnp.dtype(model.dtype)
-    channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
+    channels = model.get("in_channels", 3)  # runs of earlier versions lack it
     with naming(below("model", ("backbone", "width", "norm"))):
         backbone = models.create_backbone(
             model.backbone,
             width=model.width,
             norm=model.norm,
             norm_epsilon=model.norm_epsilon,
-            norm_momentum=model.get("norm_momentum", 0.9),  # which earlier runs lack
+            norm_momentum=model.get("norm_momentum", 0.9),  # earlier runs lack it
             frozen_stages=model.frozen_stages,
             dtype=dtype,
         )
@@ -110,7 +110,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
         p6_from=model.fpn.p6_from,
         relu_before_p7=model.fpn.relu_before_p7,
         norm=model.fpn.norm,
-        top_down=model.fpn.get("top_down", True),  # which the runs of earlier versions lack
+        top_down=model.fpn.get("top_down", True),  # runs of earlier versions lack it
         dtype=dtype,
     )
     return {
@@ -124,7 +124,7 @@ def trunk_of(model: Any) -> dict[str, Any]:
 def head_of(
     model: Any, outputs: int, anchors: int, *, bias: float = 0.0, quality: bool = False
 ) -> retinanet_network.Head:
-    """A head of `config.model` with that many outputs for each anchor of a location."""
+    """A head of `config.model` with `outputs` for each of the `anchors` of a location."""
     return retinanet_network.Head(
         outputs=outputs,
         anchors=anchors,

@@ -19,12 +19,12 @@ Anchors = tuple[jax.Array, ...]
 
 
 class Carried(NamedTuple):
-    """State that an objective carries from step to step: float32 scalars in every checkpoint.
+    """State that an objective carries from step to step: float32 scalars, part of checkpoints.
 
     Attributes:
       w_loc: the constant of the localization loss (arXiv 1908.05641, eq. 4).
-      moving_average: of the positives of a global batch.
-      loss_state: state of a loss, by name; most losses have none.
+      moving_average: the moving average of the positives in a global batch.
+      loss_state: the state of a loss, by name; most losses have none.
     """
 
     w_loc: jax.Array
@@ -34,15 +34,16 @@ class Carried(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DetectionOptions:
-    """Options for the detections among the candidates.
+    """Options for selecting detections among the candidates.
 
     Attributes:
-      score_threshold: exclusive lower bound of the scores of candidates.
-      nms_iou: IoU from which the lower of two boxes of a class is suppressed.
-      max_detections: largest number of detections in an image.
-      suppression: method that reduces candidates to detections, one of `postprocess.SUPPRESSIONS`.
-      soft_nms_sigma: of 'soft_nms_gaussian'.
-      class_agnostic: as `postprocess.suppress`.
+      score_threshold: the exclusive lower bound of the scores of candidates.
+      nms_iou: the IoU above which the lower-scored of two boxes of a class is suppressed.
+      max_detections: the maximum number of detections in an image.
+      suppression: the method that reduces candidates to detections, one of
+        `postprocess.SUPPRESSIONS`.
+      soft_nms_sigma: the sigma of 'soft_nms_gaussian'.
+      class_agnostic: as in `postprocess.suppress`.
 
     Raises:
       ValueError: there is no such suppression.
@@ -60,7 +61,7 @@ class DetectionOptions:
         check_suppression(self.suppression, self.class_agnostic)
 
     def __str__(self) -> str:
-        """One line for people: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
+        """One line for the user: 'scores above 0.05, nms with an IoU of 0.5, ...'."""
         gaussian = self.suppression == "soft_nms_gaussian"
         number = f"sigma {self.soft_nms_sigma:g}" if gaussian else f"an IoU of {self.nms_iou:g}"
         return (
@@ -72,23 +73,25 @@ class DetectionOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """A detector, by its parts. It has no weights and is on no device.
+    """A detector, described by its parts, without weights and without devices.
 
     Attributes:
       network: maps images `[B, H, W, in_channels]`, 0-255, with `train=`, to `Predictions`. Its
-        part with pretrained weights is the module `backbone`.
-      levels: maps a canvas, height and width of the network's input, to the anchors of its levels;
-        a detector without anchors has one of any size at each location, whose centre is the point.
-      objective: maps (predictions, batch, anchors, carried) to an `Objective`; the predictions are
-        the network's output, the batch is that of `data.batching.assemble_batch`.
+        module `backbone` is the part with pretrained weights.
+      levels: maps a canvas, the height and width of the network's input, to the anchors of its
+        levels. A detector without anchors has one anchor of any size at each location, whose centre
+        is the point.
+      objective: maps (predictions, batch, anchors, carried) to an `Objective`. The predictions are
+        the network's output, and the batch is that of `data.batching.assemble_batch`.
       candidates: maps (predictions, anchors, image sizes `[B, 2]`), with `score_threshold=`, to
-        `Candidates`; the predictions are `per_anchor`. On several devices it gets the images of one
-        device.
-      options: options for the detections among the candidates.
+        `Candidates`. The predictions are `per_anchor`. With several devices, it gets the images of
+        one device.
+      options: the options for selecting detections among the candidates.
       initial_w_loc: `Carried.w_loc` of the first step; None: measured on the first batches.
       initial_loss_state: `Carried.loss_state` of the first step, numbers by name.
       canvas: the only canvas that the network accepts; None: any canvas.
-      in_channels: channels of the images: 3, RGB; 1, grey; others as the files have them.
+      in_channels: the number of channels of the images: 3 for RGB, 1 for grey, others as in the
+        files.
     """
 
     network: nn.Module

@@ -1,4 +1,4 @@
-"""FCOS (arXiv 1904.01355, improved: 2006.09214): points that predict distances and centreness."""
+"""FCOS (arXiv 1904.01355, improved in 2006.09214): points predict distances and centreness."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ioub_jax.detectors.detector import Detector
 
 
 def create(config: Any, num_classes: int) -> Detector:
-    """The FCOS of a configuration; arguments and errors as `retinanet.create`."""
+    """The FCOS of a configuration; arguments and errors as in `retinanet.create`."""
     codec = DistanceCodec(config.anchors.base_scale)
     return dense_detector.create(
         config, num_classes, box_form=f"{config.model.head.distances}_distances", codec=codec

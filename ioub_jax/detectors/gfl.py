@@ -1,4 +1,4 @@
-"""GFL (arXiv 2006.04388): ATSS with IoUs as scores and distributions as boxes."""
+"""GFL (arXiv 2006.04388): ATSS with scores that are IoUs and boxes that are distributions."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from ioub_jax.detectors.detector import Detector
 
 
 def create(config: Any, num_classes: int) -> Detector:
-    """The GFL of a configuration; arguments and errors as `retinanet.create`."""
-    # reg_max is the last of the bins, the first of which is 0.
+    """The GFL of a configuration; arguments and errors as in `retinanet.create`."""
+    # reg_max is the index of the last bin; the first bin has index 0.
     return dense_detector.create(
         config,
         num_classes,

@@ -7,5 +7,5 @@ from ioub_jax.detectors.detector import Detector
 
 
 def create(config: Any, num_classes: int) -> Detector:
-    """The IoU-aware RetinaNet of a configuration; arguments and errors as `retinanet.create`."""
+    """The IoU-aware RetinaNet of a configuration; arguments and errors as in `retinanet.create`."""
     return dense_detector.create(config, num_classes, box_form="deltas")

@@ -22,7 +22,7 @@ from ioub_jax.models.interface import Predictions
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlacedDetector:
-    """A detector and the devices it computes on; still without weights.
+    """A detector and the devices that it runs on, still without weights.
 
     Attributes:
       detector: the detector.
@@ -39,48 +39,48 @@ class PlacedDetector:
 
     @functools.cache  # noqa: B019  (a detector lives as long as its process)
     def anchors_of(self, canvas: Canvas) -> Anchors:
-        """Anchors of every level, on the devices, for a canvas (height, width)."""
+        """Anchors of every level for a canvas (height, width), on the devices."""
         grids = self.host_anchors(canvas)
         anchors: Anchors = jax.device_put(grids, placement.replicated(self.mesh))
         return anchors
 
     def host_anchors(self, canvas: Canvas) -> tuple[np.ndarray, ...]:
-        """The same on the host: float32 `[N_l, 4]` of every level."""
+        """As `anchors_of`, on the host: float32 `[N_l, 4]` for every level."""
         return anchor_grids.place(self.detector.levels(canvas))
 
     def on_devices(
         self, batch: Mapping[str, np.ndarray], batch_size: int | None = None
     ) -> tuple[dict[str, jax.Array], Anchors]:
-        """A host batch and the anchors of its canvas, as the compiled steps take them.
+        """A batch from the host and the anchors of its canvas, as inputs of the compiled steps.
 
         Args:
-          batch: this process's part of it.
-          batch_size: images of the global batch; None: this process has all of them.
+          batch: this process's part of the batch.
+          batch_size: the number of images in the global batch; None: this process has all of them.
         """
         anchors = self.anchors_of(batch["image"].shape[1:3])
         return placement.put_batch(self.mesh, batch, batch_size), anchors
 
     @functools.cached_property
     def init_variables(self) -> jax.stages.Wrapped:
-        """`init_variables(seed)`, seed an int32; the network is traced at the first access."""
+        """`init_variables(seed)` for an int32 seed; the network is traced at the first call."""
         return jax.jit(
             functools.partial(init_variables, self.network, in_channels=self.detector.in_channels)
         )
 
     @functools.cached_property
     def abstract_variables(self) -> dict[str, Any]:
-        """The variables without values: shapes and dtypes, without any computation."""
+        """The shapes and dtypes of the variables, without any computation."""
         return jax.eval_shape(self.init_variables, jax.ShapeDtypeStruct((), jnp.int32))
 
     def check(self, canvas: Canvas, num_classes: int) -> None:
-        """Checks that a user's own network returns what its anchors and classes need.
+        """Checks that the outputs of a user's own network fit its anchors and classes.
 
         Args:
           canvas: height and width of an input.
           num_classes: C.
 
         Raises:
-          ConfigError: it does not; the sentence names the first difference.
+          ConfigError: they do not fit; the message names the first difference.
         """
         images = jax.ShapeDtypeStruct((1, *canvas, self.detector.in_channels), jnp.uint8)
         apply = functools.partial(self.network.apply, train=False)
@@ -105,8 +105,8 @@ class PlacedDetector:
     def predict(self) -> Callable[[Any, Batch, Anchors], postprocess.Detections]:
         """`predict(variables, batch, anchors)`: detections in pixels of the original images.
 
-        In slots without a detection, `scores` has the highest score of the image's candidates,
-        which shows how far it is from the threshold.
+        In slots without a detection, `scores` is the highest score of the image's candidates, which
+        shows how far it is from the threshold.
         """
 
         @jax.jit
@@ -123,8 +123,8 @@ class PlacedDetector:
     ]:
         """`predict_with_losses(variables, carried, batch, anchors)`: as `predict`, and the losses.
 
-        These are the objective's metrics of the batch with the network in inference mode, as far as
-        they are named `loss`, or `loss_` and a name.
+        The losses are those of the objective's metrics that are named `loss` or `loss_...`, with
+        the network in inference mode.
         """
 
         @jax.jit
@@ -145,7 +145,7 @@ class PlacedDetector:
     def _detections(
         self, predictions: Predictions, batch: Batch, anchors: Anchors
     ) -> postprocess.Detections:
-        """Detections, as in `predict`, from predictions `per_anchor`."""
+        """Returns detections as in `predict`, from predictions `per_anchor`."""
         candidates = self._candidates(predictions, batch, anchors)
         detections = self.suppress(candidates)
         highest = jnp.max(candidates.scores, axis=1, keepdims=True)
@@ -205,12 +205,12 @@ class PlacedDetector:
 def init_variables(
     network: nn.Module, seed: int | jax.Array, in_channels: int = 3
 ) -> dict[str, Any]:
-    """Initial variables; no parameter's shape depends on the size of the image."""
+    """Initial variables; the shapes of parameters do not depend on the image size."""
     images = jnp.zeros((1, 64, 64, in_channels), jnp.float32)
     return dict(network.init(jax.random.key(seed), images, train=False))
 
 
 def in_original_pixels(detections: postprocess.Detections, batch: Batch) -> postprocess.Detections:
-    """Detections of a batch in pixels of the original images, from those of the network's input."""
+    """Detections of a batch, converted from pixels of the network's input to original pixels."""
     scale = jnp.concatenate([batch["scale"][:, ::-1]] * 2, axis=1)[:, None]
     return detections._replace(boxes=detections.boxes / scale)

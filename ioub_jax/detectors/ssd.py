@@ -18,23 +18,23 @@ from ioub_jax.models.interface import for_channels
 
 
 def create(config: Any, num_classes: int) -> Detector:
-    """The SSD of a configuration; arguments and errors as `retinanet.create`."""
+    """The SSD of a configuration; arguments and errors as in `retinanet.create`."""
     return of_network(config, num_classes, create_network)
 
 
 def of_network(
     config: Any, num_classes: int, create_network: Callable[[Any, int, Sequence[int]], nn.Module]
 ) -> Detector:
-    """A network with the boxes, the losses and the candidates of an SSD.
+    """A detector from a network, with the boxes, the losses and the candidates of an SSD.
 
     Args:
       config: the whole configuration.
       num_classes: C.
-      create_network: maps (`config.model`, C, anchors that share a location, of every level) to a
-        network with a head for each level, whose logits have the background's in front.
+      create_network: maps (`config.model`, C, the number of anchors per location for every level)
+        to a network with a head for each level, whose logits begin with that of the background.
 
     Raises:
-      ConfigError: there is none like that.
+      ConfigError: there is no such detector.
     """
     _check_canvases(config)
     name = config.loss.classification.name
@@ -56,7 +56,7 @@ def of_network(
 
 
 def _check_canvases(config: Any) -> None:
-    """Refuses images of another size than the one that an SSD is made for."""
+    """Refuses images of another size than the input size of the SSD."""
     if "input_size" not in config.model:
         raise ConfigError(
             f"model.name is {config.model.name!r}, but the configuration has the keys of a "
@@ -82,7 +82,7 @@ def _check_canvases(config: Any) -> None:
 
 
 def check_levels(model: Any, levels: int, anchors_per_location: Sequence[int]) -> None:
-    """Refuses anchors of more or fewer levels than a network has."""
+    """Refuses anchors with another number of levels than the network has."""
     if len(anchors_per_location) != levels:
         raise ConfigError(
             f"An SSD of model.input_size {model.input_size} has {levels} levels, but anchors are "
@@ -103,8 +103,8 @@ def create_network(
         )
     check_levels(model, 2 + len(ssd_network.EXTRA_BLOCKS[model.input_size]), anchors_per_location)
     dtype = jnp.dtype(model.dtype)
-    channels = model.get("in_channels", 3)  # which the runs of earlier versions lack
-    # Weights published for SSD are of VGG16 at its own width, which a configuration may leave out.
+    channels = model.get("in_channels", 3)  # runs of earlier versions lack it
+    # Published weights for SSD have VGG16's own width, which a configuration may leave out.
     width = model.get("width", 64)
     return ssd_network.SSD(
         backbone=vgg.VGG16(width=width, frozen_stages=model.frozen_stages, dtype=dtype),

@@ -1,4 +1,4 @@
-"""SSDLite (arXiv 1801.04381) on MobileNetV3-Large as a configuration describes it."""
+"""SSDLite (arXiv 1801.04381) on MobileNetV3-Large, from a configuration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,21 +13,21 @@ from ioub_jax.models.interface import for_channels
 
 
 def create(config: Any, num_classes: int) -> Detector:
-    """The SSDLite of a configuration; arguments and errors as `retinanet.create`."""
+    """The SSDLite of a configuration; arguments and errors as in `retinanet.create`."""
     return ssd.of_network(config, num_classes, create_network)
 
 
 def create_network(
     model: Any, num_classes: int, anchors_per_location: Sequence[int]
 ) -> ssdlite_network.SSDLite:
-    """The network of `config.model`, whose logits have the background's in front."""
+    """The network of `config.model`; the background's logit comes first."""
     _check(model)
     ssd.check_levels(model, ssdlite_network.LEVELS, anchors_per_location)
     dtype = jnp.dtype(model.dtype)
-    channels = model.get("in_channels", 3)  # which imported detectors do not say
+    channels = model.get("in_channels", 3)  # imported detectors lack it
     multiplier = model.width / PUBLISHED_WIDTH
     norms = {
-        # Layers that no pretrained network has begin without statistics that could be kept.
+        # Layers that are not pretrained have no statistics to freeze.
         "norm": "batch_norm" if model.norm == "frozen_bn" else model.norm,
         "norm_epsilon": model.norm_epsilon,
         "norm_momentum": model.norm_momentum,
@@ -61,7 +61,7 @@ def create_network(
 
 
 def _check(model: Any) -> None:
-    """Refuses another backbone, norms that it has not, and the keys of an SSD."""
+    """Refuses another backbone, norms that it does not have, and the keys of an SSD."""
     if "reduced_tail" not in model:
         raise ConfigError(
             "model.name is 'ssdlite', but the configuration has the keys of another detector; "

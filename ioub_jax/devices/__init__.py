@@ -1,1 +1,1 @@
-"""Meshes of devices, processes, memory, and self-tests of the machine that a program runs on."""
+"""Meshes of devices, processes of a run, memory, and self-tests of the machine."""

@@ -1,9 +1,9 @@
 """Memory of a process that computes on a CPU: huge pages, and the return of free memory.
 
-glibc maps every large array anew and unmaps it when it is freed, so each training step touches its
-pages for the first time again. Pages of 2 MiB instead of 4 KiB are 512 times fewer of them: a sixth
-of the step's time (docs/performance.md). glibc reads that wish from the environment as a process
-starts, and nowhere else.
+glibc maps every large array when it is allocated and unmaps it when it is freed, so each training
+step touches new pages. Pages of 2 MiB instead of 4 KiB are 512 times fewer, which saves a sixth of
+the step's time (docs/performance.md). glibc reads this setting only from the environment when a
+process starts.
 """
 
 import ctypes
@@ -19,8 +19,8 @@ def environment() -> dict[str, str]:
     """Environment variables with which a process has its arrays in huge pages.
 
     Returns:
-      `GLIBC_TUNABLES`; nothing where malloc is not glibc's, where jax may compute on something
-      else than the CPU, or where the user's environment sets malloc in its own way.
+      `GLIBC_TUNABLES`. The dict is empty if malloc is not glibc's, if jax may compute on another
+      device than the CPU, or if the user's environment configures malloc.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     is_set_by_user = "glibc.malloc" in tunables or any(
@@ -34,8 +34,8 @@ def environment() -> dict[str, str]:
 def restart_with_huge_pages() -> None:
     """Restarts this program once, as the same process, with `environment()`.
 
-    For the first lines of a command, where nothing has begun yet. Where the command runs inside of
-    another program, as a test, nothing is done.
+    This is for the first lines of a command, before anything has begun. If the command runs within
+    another program, such as a test, nothing is done.
     """
     wanted = environment()
     given = sys.argv[1:]
@@ -47,8 +47,8 @@ def restart_with_huge_pages() -> None:
 def give_back() -> None:
     """Returns free memory to the system, if malloc is glibc's.
 
-    For after a compilation: some hundred megabytes of the compiler's own are free then, in pieces
-    in which no array of a step would fit, and the step's memory would come on top.
+    This is for the time after a compilation: some hundred megabytes of the compiler are then free,
+    in pieces that are too small for the arrays of a step, so they would add to the step's memory.
     """
     if _is_glibc():
         ctypes.CDLL(None).malloc_trim(0)
@@ -62,9 +62,9 @@ def _is_glibc() -> bool:
 
 
 def _is_for_cpu() -> bool:
-    """True if jax is set to use the CPU alone, or has nothing installed for anything else.
+    """True if jax is set to use only the CPU, or nothing is installed for other devices.
 
-    jax itself is not asked: it is not imported yet.
+    The function does not ask jax, which is not imported yet.
     """
     platforms = os.environ.get("JAX_PLATFORMS")
     if platforms:

@@ -1,7 +1,7 @@
-"""The processes of one run: one per host of a TPU pod, one per task of SLURM, or a given number.
+"""The processes of a run: one per host of a TPU pod, one per task of SLURM, or a given number.
 
-Every process runs the same program and has its own part of each batch. What is written into the
-workdir, which all of them must see, the first process writes alone; checkpoints are written by all.
+Every process runs the same program and has its own part of each batch. All processes must see the
+workdir. Only the first process writes into it, except for checkpoints, which all of them write.
 """
 
 import os
@@ -21,43 +21,44 @@ from jax.sharding import Mesh
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
 
-#: After so long without a sign of life a process counts as gone.
+#: The time without a sign of life after which a process counts as gone.
 HEARTBEAT_TIMEOUT_SECONDS = 30
 
-#: What a user reads last where one of several processes is gone.
+#: The last message to the user if another process is gone.
 OTHERS_ARE_GONE = (
     "Error: another process of this run has ended or cannot be reached, so this one ends too; run "
     "the same command on all of them to resume from the last checkpoint."
 )
 
-#: The exit code of a process that ends because another one is gone: it is worth trying again.
+#: The exit code of a process that ends because another one is gone; the run can be tried again.
 GONE_EXIT_CODE = 3
 
-# Tells a process that another one supervises it, and at which end of a pipe it hears of its end.
+# Tells a process that it has a supervisor, with the pipe whose closing means that it has ended.
 _SUPERVISED = "IOUB_JAX_SUPERVISED"
 
 
 def join(address: str | None, count: int | None, index: int | None) -> None:
     """Joins the other processes of this run, if there are any.
 
-    With an address the three say who they are; without one, a pod of TPU hosts and several tasks of
-    SLURM are recognised, and anything else is one process alone. Comes before anything asks jax for
-    its devices.
+    The three arguments describe the processes. Without them, a pod of TPU hosts and several tasks
+    of SLURM are recognised; otherwise, there is a single process. This must be called before jax is
+    asked for its devices.
 
     Args:
-      address: host and port of the first process, the same for all.
-      count: how many processes there are.
-      index: the number of this one, from 0.
+      address: the host and port of the first process, the same for all.
+      count: the number of processes.
+      index: the number of this process, from 0.
 
     Raises:
-      ConfigError: not all three are given, or they contradict each other.
+      ConfigError: only some of the three are given, they contradict each other, or the processes do
+        not find each other.
     """
     if not _is_one_of_several(address, count, index):
         return
     _supervise()
-    # The one that CPUs have; other devices bring their own.
+    # The implementation for CPUs; other devices have their own.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Takes SIGTERM from now on, for `reached_stop`.
+    # From now on, jax handles SIGTERM, for `reached_stop`.
     jax.config.update("jax_enable_preemption_service", True)
     try:
         jax.distributed.initialize(
@@ -86,10 +87,10 @@ def _is_one_of_several(address: str | None, count: int | None, index: int | None
 
 
 def _supervise() -> None:
-    """Runs this command again as a child, and prints a sentence if that is killed.
+    """Runs this command again as a child, and prints a message if the child is aborted.
 
-    Where another process is gone, jax ends this one from C++, with stacks of all threads and no
-    chance to say anything after them. Returns in the child alone.
+    If another process is gone, jax aborts this one from C++ and prints the stacks of all threads,
+    and the process cannot print anything after them. This function returns only in the child.
     """
     if _SUPERVISED in os.environ:
         pipe = int(os.environ[_SUPERVISED])
@@ -100,12 +101,12 @@ def _supervise() -> None:
         sys.orig_argv, env=os.environ | {_SUPERVISED: str(pipe)}, pass_fds=[pipe]
     )
     os.close(pipe)
-    # Ctrl-C reaches the child too; a scheduler's signal may be for this process alone.
+    # Ctrl-C also reaches the child, but the signal of a scheduler may reach only this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
     code = child.wait()
     os.close(held_open)
-    if code == -signal.SIGABRT:  # how jax ends it
+    if code == -signal.SIGABRT:  # jax has aborted it
         print(OTHERS_ARE_GONE, file=sys.stderr, flush=True)
         code = GONE_EXIT_CODE
     elif code < 0:
@@ -120,13 +121,13 @@ def _supervise() -> None:
 
 
 def _end_with_supervisor(pipe: int) -> None:
-    """Ends this process when its supervisor is gone, however that ended."""
+    """Ends this process when its supervisor has ended, in whatever way."""
     os.read(pipe, 1)
     os._exit(1)
 
 
 def _has_peers() -> bool:
-    """True if the environment says that this is one of several processes."""
+    """True if this is one of several processes, by the environment variables."""
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1")
     if "SLURM_PROCID" in os.environ and int(tasks) > 1:
         return True
@@ -134,7 +135,7 @@ def _has_peers() -> bool:
 
 
 def is_first() -> bool:
-    """True if this is the process that writes what is written once."""
+    """True if this is the first process, which writes what only one process may write."""
     return jax.process_index() == 0
 
 
@@ -145,23 +146,24 @@ def wait_for_all(name: str) -> None:
 
 
 def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
-    """All rows of arrays that are split over the processes, in one order, for every process.
+    """Gathers all rows of arrays that are split over the processes, in the same order everywhere.
 
     Args:
       mesh: the devices.
-      on_devices: a tree of arrays that are split along their first axis over the mesh.
-      on_host: this process's rows of others, in the order of its rows of those; of any dtype.
+      on_devices: a tree of arrays that are split over the mesh along their first axis.
+      on_host: this process's rows of other arrays, of any dtype, in the order of its rows of the
+        former.
 
     Returns:
-      Both, in numpy.
+      Both as numpy arrays.
 
     Raises:
-      ValueError: this process has fewer rows, or more, of the one than of the other.
+      ValueError: the numbers of this process's rows differ.
     """
     if jax.process_count() == 1:
         return jax.device_get(on_devices), dict(on_host)
     rows = jax.tree.leaves(on_devices)[0].shape[0]
-    # As bytes, because a device may not know numbers of 64 bits.
+    # The rows are sent as bytes, because devices may not support numbers of 64 bits.
     as_bytes = {
         name: placement.put_rows(
             mesh, np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8), rows
@@ -176,12 +178,12 @@ def gather(mesh: Mesh, on_devices: Any, on_host: Mapping[str, np.ndarray]) -> tu
 
 
 def reached_stop(step: int) -> bool:
-    """True if all of several processes stop after the step that each has just done.
+    """True if all processes stop after the step that they have just done.
 
-    One that gets a SIGTERM tells the others in the background, and they agree on a step that none
-    of them has done yet. All begin with the same step and ask after every one.
+    A process that gets a SIGTERM tells the others in the background, and they agree on a step that
+    none of them has done yet. All processes must begin with the same step and ask after every step.
 
-    jax hears the signal beneath Python: a handler of Python's would take it away, for good.
+    jax handles the signal outside of Python; a handler of Python would replace jax's permanently.
 
     Args:
       step: the number of the step.
@@ -190,14 +192,14 @@ def reached_stop(step: int) -> bool:
 
 
 def all_agree(answer: bool) -> bool:
-    """True if the answer of every process is yes; all of them ask together."""
+    """True if the answer of every process is true; all processes must ask together."""
     if jax.process_count() == 1:
         return answer
     return bool(np.all(multihost_utils.process_allgather(np.asarray(answer))))
 
 
 def first_says(answer: bool) -> bool:
-    """The answer of the first process, for every process; all of them ask together."""
+    """The answer of the first process, for every process; all processes must ask together."""
     if jax.process_count() == 1:
         return answer
     return bool(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
@@ -207,7 +209,7 @@ def check_shared(workdir: pathlib.Path) -> None:
     """Checks that all processes see the files that the first one has written into the workdir.
 
     Raises:
-      ConfigError: they do not.
+      ConfigError: a process does not see them.
     """
     wait_for_all("workdir")
     if not all_agree((workdir / "config.json").exists()):

@@ -1,4 +1,4 @@
-"""Device mesh and batch placement: batches are split over a mesh with the one axis `data`."""
+"""Device mesh and batch placement: batches are split over a mesh with the single axis `data`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh over the first `device_count` devices (None: all) with the one axis `data`.
+    """A mesh over the first `device_count` devices (None: all) with the single axis `data`.
 
     Args:
-      device_count: how many.
-      devices: of which; None: those of this process and its peers.
+      device_count: the number of devices.
+      devices: the available devices; None: those of this process and its peers.
 
     Raises:
-      ValueError: there are fewer devices.
+      ValueError: fewer devices are available.
     """
     devices = jax.devices() if devices is None else devices
     if device_count is not None and device_count > len(devices):
@@ -30,19 +30,19 @@ def create_mesh(device_count: int | None, devices: Sequence[jax.Device] | None =
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """The sharding with the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """`function(batch, *others)` on each device's own images, without communication.
+    """`function(batch, *others)` for each device's own images, without communication.
 
-    For what XLA does not partition, and for loops whose end depends on the images, where else all
-    devices would go on until the slowest is done.
+    This is for operations that XLA does not partition, and for loops whose number of iterations
+    depends on the images, in which all devices would otherwise wait for the slowest one.
 
     Args:
       function: maps a tree of arrays whose first axis is that of the images, and trees that are the
-        same for all, to a tree of arrays whose first axis is that of the images.
+        same for all images, to a tree of arrays whose first axis is that of the images.
       mesh: the devices.
     """
     if mesh.size == 1:
@@ -63,14 +63,14 @@ def abstract_batch(
     sharding: NamedSharding | None = None,
     in_channels: int = 3,
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch as `put_batch` gives it to the compiled steps, without values.
+    """The shapes and dtypes of a batch as `put_batch` returns it.
 
     Args:
       batch_size: B.
       canvas: height and width of the images.
-      max_boxes: M, ground-truth slots of an image.
-      sharding: of every array.
-      in_channels: of the images.
+      max_boxes: M, the number of ground-truth slots of an image.
+      sharding: the sharding of every array.
+      in_channels: the number of channels of the images.
     """
 
     def part(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -94,15 +94,15 @@ def put_batch(
 ) -> dict[str, jax.Array]:
     """Puts this process's part of a batch onto the devices, split along its first axis.
 
-    What only names the images stays on the host: `image_id` may need 64 bits.
+    The arrays that only identify the images stay on the host, since `image_id` may need 64 bits.
 
     Args:
       mesh: the devices.
-      batch: this process's part.
-      batch_size: images of the global batch; None: `batch` is all of it.
+      batch: this process's part of the batch.
+      batch_size: the number of images in the global batch; None: `batch` is the whole batch.
 
     Raises:
-      ValueError: this process has another part of the global batch than its devices.
+      ValueError: this process's part does not match its devices.
     """
     return {
         name: put_rows(mesh, array, len(array) if batch_size is None else batch_size)
@@ -115,8 +115,9 @@ def put_rows(mesh: Mesh, array: np.ndarray, rows: int) -> jax.Array:
     """Puts this process's rows of an array of `rows` rows onto the devices, split between them.
 
     Raises:
-      ValueError: it has others than its devices. (Without the number of all rows two processes
-        could have different parts, and each an array of another length, with no error.)
+      ValueError: this process's rows do not match its devices. (Without the number of all rows, two
+        processes could have parts of different sizes, and arrays of different lengths, without an
+        error.)
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return jax.make_array_from_process_local_data(sharding, array, (rows, *array.shape[1:]))

@@ -1,4 +1,4 @@
-"""Self-test of the machine: a convolution and its gradients, which training relies on."""
+"""Self-test of the machine: a convolution and its gradients, on which training depends."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 from ioub_jax.errors import ConfigError
 from ioub_jax.models import convolutions
 
-# Images, height, width and channels. oneDNN 3.12's kernels for CPUs with AMX, which torch has as
-# well and XLA only with a flag, give a wrong gradient by the kernel where the images are few and
-# even, and a multiple of 32 together with the width.
+# Images, height, width and channels. oneDNN 3.12's kernels for CPUs with AMX, which torch also has
+# and XLA has only with a flag, compute a wrong gradient with respect to the kernel if the number of
+# images is small and even, and its product with the width is a multiple of 32.
 _SHAPE = (4, 16, 16, 64)
-# Of its norm. Rounding to bfloat16 is .003, what is wrong about 1.
+# Relative to the norm. The error of rounding to bfloat16 is .003, that of a wrong gradient about 1.
 _LARGEST_ERROR = 0.05
 
 
@@ -21,11 +21,11 @@ def check_convolution(dtype: Any, device: jax.Device) -> None:
     """Compares a small 3x3 convolution and its gradients with products of matrices by numpy.
 
     Args:
-      dtype: that the network computes in.
-      device: where to.
+      dtype: the dtype of the network's computation.
+      device: the device to test.
 
     Raises:
-      ConfigError: they differ by more than rounding.
+      ConfigError: the results differ by more than rounding.
     """
     random = np.random.default_rng(0)
     shapes = {"x": _SHAPE, "kernel": (3, 3, _SHAPE[-1], _SHAPE[-1]), "gradient": _SHAPE}
@@ -54,7 +54,7 @@ def _by_jax(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> dict[str, j
 
 
 def _by_matrices(x: np.ndarray, kernel: np.ndarray, gradient: np.ndarray) -> dict[str, np.ndarray]:
-    """The same by matrix products, for each place of the kernel."""
+    """Computes the same by matrix products, for each position of the kernel."""
     height, width = x.shape[1:3]
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
     result, by_kernel = np.zeros_like(x), np.zeros_like(kernel)

@@ -1,1 +1,1 @@
-"""Diagnostics of detections, and of whether anchors can reach a data set's boxes."""
+"""Diagnostics of detections, and of how well anchors reach the boxes of a data set."""

@@ -1,6 +1,6 @@
-"""Search for anchors or canvases that reach the boxes which the configured ones do not.
+"""Search for anchors or canvases that reach boxes which the configured ones miss.
 
-Every value that is advised has been tried on all boxes of the data set.
+Every suggested value has been tested on all boxes of the data set.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from ioub_jax.data.sources.annotations import Annotations
 
 #: A box is reached if its best anchor has at least this IoU with it.
 REACHED = 0.5
-#: More unreached boxes than this share are worth a finding.
+#: The share of unreached boxes above which there is a finding.
 NOTEWORTHY = 0.05
-# Boxes that are looked at to choose a value, and what is tried.
+# The number of boxes for choosing a value, and the limits of the search.
 _SAMPLE = 4_000
 _MOST_RATIOS = 3
 _QUANTILES = 15
@@ -30,11 +30,11 @@ _CANVAS_MULTIPLE = 32
 
 @dataclasses.dataclass(frozen=True)
 class Remedy:
-    """Values that reach more boxes.
+    """Values with which more boxes are reached.
 
     Attributes:
-      values: key -> value, without `config.`.
-      share: of all boxes those that are unreached with them.
+      values: key -> value; the keys are without `config.`.
+      share: the share of all boxes that remain unreached.
     """
 
     values: Mapping[str, Any]
@@ -47,19 +47,19 @@ class Remedy:
 
     @property
     def suffices(self) -> bool:
-        """True if so few boxes are left that there is no finding."""
+        """True if so few boxes remain unreached that there is no finding."""
         return self.share <= NOTEWORTHY
 
 
 @dataclasses.dataclass(frozen=True)
 class Anchoring:
-    """The anchors of a detector on the canvases it is trained with.
+    """The anchors of a detector on the canvases of its training.
 
     Attributes:
-      levels: the anchors of a canvas; an `AnchorLayout` where others can be advised.
-      canvases: heights and widths.
-      resize: how images are scaled.
-      has_one_size: whether the network takes this one canvas and no other.
+      levels: returns the anchors of a canvas; an `AnchorLayout` if other anchors can be suggested.
+      canvases: the height and width of each canvas.
+      resize: the scaling of images.
+      has_one_size: whether the network accepts only this canvas.
     """
 
     levels: Callable[[Size], tuple[AnchorLevel, ...]]
@@ -68,7 +68,7 @@ class Anchoring:
     has_one_size: bool = False
 
     def changes_to(self, other: "Anchoring") -> dict[str, Any]:
-        """Key -> value of each key in which another one differs."""
+        """Key -> value of each key in which another anchoring differs."""
         changed: dict[str, Any] = {}
         if self.resize != other.resize:
             changed["data.tiles.zoom"] = other.resize.zoom
@@ -111,16 +111,17 @@ def find_remedy(
 ) -> Remedy | None:
     """The smallest change of the anchors or canvases that reaches nearly all boxes.
 
-    Ratios are added before sizes are changed, unless most boxes are too small for any ratio. Where
-    no one change suffices, a second one is added to the best.
+    Ratios are added before sizes are changed, unless most boxes are too small for any ratio. If no
+    single change suffices, a second one is added to the best.
 
     Args:
-      annotations: of a whole data set.
-      anchoring: the present anchors and canvases.
+      annotations: the annotations of a whole data set.
+      anchoring: the current anchors and canvases.
       too_small: whether most unreached boxes are too small for the smallest anchor.
 
     Returns:
-      the first that suffices, else the one that reaches most; None where nothing reaches more.
+      the first change that suffices, or else the one that reaches most boxes; None if no change
+      reaches more boxes.
     """
     kinds = (_scales, _canvases, _ratios) if too_small else (_ratios, _scales, _canvases)
     best = anchoring
@@ -140,13 +141,13 @@ def find_remedy(
 
 
 def _verified(changed: Anchoring, annotations: Annotations, present: Anchoring) -> Remedy:
-    """The change with the boxes of the whole data set that it leaves unreached."""
+    """Returns the change, with the share of the whole data set's boxes that remain unreached."""
     ious = best_ious(resized_boxes(annotations, changed), changed)
     return Remedy(present.changes_to(changed), _lack(ious)[0])
 
 
 def _lack(ious: np.ndarray) -> tuple[float, float]:
-    """Share of unreached boxes and, to break ties, the distance they lack, of `[m]`."""
+    """Returns the share of unreached boxes and, to break ties, the mean IoU that they lack."""
     if len(ious) == 0:
         return 0.0, 0.0
     missing = np.maximum(REACHED - ious, 0.0)
@@ -154,7 +155,7 @@ def _lack(ious: np.ndarray) -> tuple[float, float]:
 
 
 def _ratios(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """Anchors with the one, two and three further ratios that reach most of the unreached boxes."""
+    """Yields anchors with the one, two and three more ratios that reach most unreached boxes."""
     layout = anchoring.levels
     if not isinstance(layout, AnchorLayout):
         return
@@ -172,7 +173,7 @@ def _ratios(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
     def with_ratios(ratios: tuple[float, ...], *, alone: bool = False) -> Anchoring:
         return dataclasses.replace(anchoring, levels=layout.with_ratios(ratios, alone=alone))
 
-    # The best anchor of more ratios is that of one of them.
+    # The best anchor among several ratios is the best one of a single ratio.
     ious = np.stack(
         [best_ious(unreached, with_ratios((ratio,), alone=True)) for ratio in candidates]
     )
@@ -190,7 +191,7 @@ def _ratios(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
 
 
 def _scales(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """Anchors scaled down or up, ordered by how well they reach the sample."""
+    """Yields the anchors, scaled by the factor that reaches the sample best."""
     layout = anchoring.levels
     if not isinstance(layout, AnchorLayout):
         return
@@ -198,15 +199,15 @@ def _scales(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
     for factor in (*(1 / _SCALES), *_SCALES):
         changed = dataclasses.replace(anchoring, levels=layout.scaled(float(factor)))
         share, missing = _lack(best_ious(sample, changed))
-        # Of those that suffice the smallest change, else what leaves the least.
+        # Among the factors that suffice, the smallest change; else the fewest unreached boxes.
         rank = (NOTEWORTHY, abs(np.log(factor)))
         tried.append((rank if share <= NOTEWORTHY else (share, missing), changed))
     yield min(tried, key=lambda entry: entry[0])[1]
 
 
 def _canvases(sample: ResizedBoxes, anchoring: Anchoring) -> Iterator[Anchoring]:
-    """Larger canvases, the smallest first, if the network takes any size; for tiles, by zoom."""
-    del sample  # which is at the size of the present canvases
+    """Yields larger canvases in ascending order if the network accepts any; for tiles, the zoom."""
+    del sample  # it has the size of the current canvases
     if anchoring.has_one_size:
         return
     if anchoring.resize.mode == "zoom":
@@ -231,7 +232,7 @@ def _enlarged(side: int, factor: float) -> int:
 
 
 def _sample(annotations: Annotations, anchoring: Anchoring) -> ResizedBoxes:
-    """At most a number of boxes, spread over the data set, at the scale of the network's input."""
+    """Returns at most `_SAMPLE` boxes from all over the data set, at the network's scale."""
     resized = resized_boxes(annotations, anchoring)
     count = len(resized.boxes)
     return _select(resized, np.unique(np.linspace(0, count - 1, min(count, _SAMPLE), dtype=int)))

@@ -1,4 +1,4 @@
-"""Fit of a configuration's anchors to the boxes of a data set."""
+"""Fit between a configuration's anchors and the boxes of a data set."""
 
 import dataclasses
 
@@ -24,8 +24,8 @@ class Reach:
     """Numbers of boxes that no anchor reaches.
 
     Attributes:
-      boxes: how many boxes there are.
-      unreached: how many of them have IoU below `REACHED` with every anchor.
+      boxes: the number of boxes.
+      unreached: the number of boxes whose IoU with every anchor is below `REACHED`.
     """
 
     boxes: int
@@ -37,15 +37,15 @@ class Reach:
 
 @dataclasses.dataclass(frozen=True)
 class AnchorFit:
-    """Boxes that the anchors reach; crowds are left out.
+    """Numbers of boxes that the anchors reach; crowds are left out.
 
     Attributes:
-      all: of all boxes.
-      by_network_size: of COCO's small, medium and large by the area of the box at the size the
-        network sees it.
-      by_original_size: of the same by the annotated area in original pixels, as COCO's evaluation
-        counts them.
-      too_small: unreached boxes that even the smallest anchor around their centre would not reach.
+      all: the reach of all boxes.
+      by_network_size: the reach of COCO's small, medium and large objects, by the area of the box
+        at the scale of the network's input.
+      by_original_size: the same by the annotated area in original pixels, as in COCO's evaluation.
+      too_small: the number of unreached boxes that even the smallest anchor around their centre
+        would not reach.
     """
 
     all: Reach
@@ -68,7 +68,7 @@ def measure_anchor_fit(annotations: Annotations, anchoring: Anchoring) -> Anchor
     """Compares every box with the anchors of its image's canvas.
 
     Args:
-      annotations: of a whole data set.
+      annotations: the annotations of a whole data set.
       anchoring: the anchors and the canvases.
 
     Returns:
@@ -90,11 +90,11 @@ def measure_anchor_fit(annotations: Annotations, anchoring: Anchoring) -> Anchor
 def unreached_finding(
     fit: AnchorFit, annotations: Annotations, anchoring: Anchoring
 ) -> list[Finding]:
-    """A finding if many boxes are out of reach, with values that reach them; else nothing.
+    """A finding if many boxes are out of reach, with values that reach them; else an empty list.
 
     Args:
-      fit: of the annotations.
-      annotations: of a whole data set.
+      fit: the fit of the annotations.
+      annotations: the annotations of a whole data set.
       anchoring: the anchors and the canvases.
     """
     if fit.all.unreached <= NOTEWORTHY * fit.all.boxes:
@@ -122,7 +122,7 @@ def unreached_finding(
 
 
 def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
-    """The keys to set, with the share that they leave unreached, as the rest of a sentence."""
+    """Returns the keys to set and the remaining share, as the rest of a sentence."""
     if 2 * remedy.share > present.share:
         return f"none of the tried values leaves less than {remedy.share:.1%} of all boxes{further}"
     words = f"{' '.join(remedy.flags)} leaves {remedy.share:.1%} of all boxes out of reach"
@@ -130,7 +130,7 @@ def _in_words(remedy: Remedy, present: Remedy, further: str) -> str:
 
 
 def _smallest_area(anchoring: Anchoring, canvas: Size) -> float:
-    """Area of the smallest anchor of a canvas."""
+    """Returns the area of the smallest anchor of a canvas."""
     cells = np.concatenate([level.cell for level in anchoring.levels(canvas)])
     return float((cells[:, 2:] - cells[:, :2]).prod(axis=1).min())
 

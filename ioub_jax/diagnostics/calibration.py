@@ -1,11 +1,11 @@
 """Calibration of scores as the probability of a true detection, and as its localization.
 
-Two errors, both from detections that are true by COCO's matching at IoU .5, in bins of equal width:
+There are two errors. Both use COCO's matching at IoU .5 and bins of equal width:
 
-- D-ECE (Kueppers et al., arXiv 2004.13546), here by score alone: the mean over the detections of
+- D-ECE (Kueppers et al., arXiv 2004.13546), here by score only: the mean over the detections of
   |precision - mean score| of their bin.
-- LaECE (Oksuz et al., arXiv 2307.00934): that of |precision * mean IoU of the true - mean score|,
-  in 25 bins, averaged over the classes. A score that says how well a box fits has little of it.
+- LaECE (Oksuz et al., arXiv 2307.00934): the mean of |precision * mean IoU of the true detections -
+  mean score|, in 25 bins, averaged over the classes. It is small if scores tell how well boxes fit.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ _BINS, _LOCALIZATION_AWARE_BINS = 10, 25
 
 @dataclasses.dataclass(frozen=True)
 class ScoreBin:
-    """The detections whose scores lie between two numbers.
+    """The detections whose scores are in a bin.
 
     Attributes:
       lower: the lower edge of the bin.
-      upper: the upper edge, itself in the next bin but for 1.
-      detections: how many there are; where 0, the others are None.
+      upper: the upper edge, which belongs to the next bin, except 1.
+      detections: the number of detections; if it is 0, the following attributes are None.
       score: their mean score.
-      precision: the share of true ones.
-      mean_iou: the mean IoU of the true ones; None where there is none.
+      precision: the share of true detections.
+      mean_iou: the mean IoU of the true detections; None if there are none.
     """
 
     lower: float
@@ -45,10 +45,10 @@ class Calibration:
     """Calibration of the scores of a detector.
 
     Attributes:
-      bins: ten, over all classes.
-      d_ece: the detection expected calibration error over them; None without a detection.
-      la_ece: the localization-aware one; None without a detection.
-      per_class: name and LaECE of every class; None without a detection.
+      bins: ten bins over all classes.
+      d_ece: the detection expected calibration error over these bins; None without detections.
+      la_ece: the localization-aware calibration error; None without detections.
+      per_class: name and LaECE of every class; the error is None without detections.
     """
 
     bins: tuple[ScoreBin, ...]
@@ -58,7 +58,7 @@ class Calibration:
 
 
 def calibration_of(classes: Sequence[ClassMatches]) -> Calibration:
-    """The calibration of a detector; scores outside 0..1 count in the first or last bin."""
+    """The calibration of a detector; scores outside [0, 1] count in the first or last bin."""
     scores, true, ious = (
         np.concatenate([np.zeros(0), *(getattr(row, name) for row in classes)])
         for name in ("scores", "true", "ious")
@@ -103,7 +103,7 @@ def _localization_aware_error(bins: Sequence[ScoreBin]) -> float | None:
 
 
 def _expected(bins: Sequence[ScoreBin], targets: Sequence[float]) -> float | None:
-    """The mean over detections of the distance between their bin's mean score and its target."""
+    """Returns the mean over detections of |mean score - target| of their bin."""
     total = sum(row.detections for row in bins)
     if total == 0:
         return None

@@ -1,7 +1,7 @@
 """True detections by COCO's metric, and precision over recall.
 
-Both are read from pycocotools' own evaluator (`coco.run_evaluator`): all sizes of objects, and the
-best detections of a class in an image, 100 where nothing else is said.
+Both are read from pycocotools' own evaluator (`coco_metrics.run_evaluator`), for objects of all
+sizes and the best detections of a class in an image, by default 100.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:
     """The matches of every category.
 
     Args:
-      checked: what was evaluated.
-      evaluator: from `coco.run_evaluator` with the backend pycocotools.
+      checked: the ground truth and the detections.
+      evaluator: the result of `coco_metrics.run_evaluator` with the backend pycocotools.
     """
     objects, found = (
         box_arrays(entries).corners for entries in (checked.annotations, checked.detections)
@@ -42,7 +42,7 @@ def matches_of(checked: CheckedInput, evaluator: Any) -> list[ClassMatches]:
         scores = _joined([np.asarray(entry["dtScores"], np.float64) for entry in seen], np.float64)
         order = np.argsort(-scores, kind="stable")
         order = order[~ignored[order]]
-        true = annotation[order] > 0  # ids begin with 1
+        true = annotation[order] > 0  # ids start at 1
         ious = np.zeros(len(order))
         ious[true] = paired_ious(
             found[detection[order[true]] - 1], objects[annotation[order[true]] - 1]
@@ -61,9 +61,9 @@ class PrecisionCurves:
     """Interpolated precision of a class at COCO's 101 recalls 0, .01, ... 1.
 
     Attributes:
-      name: the class's name; None for the mean over the classes.
-      precision: IoU threshold ('0.50', '0.75', '0.90') -> 101 numbers; None where the class has
-        no ground-truth box.
+      name: the name of the class; None for the mean over the classes.
+      precision: IoU threshold ('0.50', '0.75', '0.90') -> 101 numbers; None if the class has no
+        ground-truth box.
     """
 
     name: str | None
@@ -71,11 +71,11 @@ class PrecisionCurves:
 
 
 def curves_of(checked: CheckedInput, evaluator: Any) -> list[PrecisionCurves]:
-    """The mean over the classes with ground truth, then every category.
+    """The mean curves over the classes with ground truth, then those of every category.
 
     Args:
-      checked: what was evaluated.
-      evaluator: from `coco.run_evaluator`.
+      checked: the ground truth and the detections.
+      evaluator: the result of `coco_metrics.run_evaluator`.
     """
     precision = coco_metrics.precision_of(evaluator)[
         :, :, :, coco_metrics.ALL_AREAS, coco_metrics.COUNTED

@@ -1,15 +1,15 @@
 """Correlation between the scores of detections and their localization.
 
-The IoU of a detection is that with the ground-truth box **of its image and class** that it overlaps
-most, whether or not another detection has that box too, and 0 where there is none. (Metrics that
-give every box to one detection would leave out just those that compete in NMS.) Crowds are no
-objects: a detection that overlaps no object by .5 and lies to at least a half in a crowd of its
-class is left out, as COCO ignores it. Difficult boxes count like any other.
+The IoU of a detection is its highest IoU with a ground-truth box **of its image and class**, or 0
+if there is none, whether or not another detection overlaps the same box. (Metrics that assign every
+box to one detection would leave out exactly the detections that compete in NMS.) Crowds are not
+objects: a detection is left out, as COCO ignores it, if its IoU with every object is below .5 and
+at least half of it is inside a crowd of its class. Difficult boxes count like all others.
 
-The rank correlation of Spearman is the headline, since average precision and NMS read nothing of
-scores but their order. It is taken over the detections with an IoU of at least .5: with the others
-it would mostly say that the background has low scores. IoU-Net (arXiv 1807.11590, figure 2) has
-Pearson's over the same detections, which is here besides.
+The headline is Spearman's rank correlation, because average precision and NMS depend only on the
+order of the scores. It covers the detections with an IoU of at least .5: with the others, it would
+mainly show that the background has low scores. Pearson's correlation over the same detections is
+also given, as in IoU-Net (arXiv 1807.11590, figure 2).
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from ioub_jax.evaluation.box_arrays import box_arrays, nearest_objects, paired_c
 from ioub_jax.evaluation.coco_input import CheckedInput
 from ioub_jax.evaluation.means import mean
 
-#: IoU from which a detection is located.
+#: The minimum IoU of a located detection.
 LOCATED_IOU = 0.5
 _DENSITY_BINS, _SHARE_BINS = 20, 10
 
@@ -33,9 +33,9 @@ class Overlaps:
 
     Attributes:
       scores: float64 `[d]`.
-      ious: float64 `[d]`, as the module says.
-      categories: int64 `[d]`, the data set's own ids.
-      in_crowds: how many were left out.
+      ious: float64 `[d]`, as defined in the module.
+      categories: int64 `[d]`, the data set's category ids.
+      in_crowds: the number of detections that were left out.
     """
 
     scores: np.ndarray
@@ -49,11 +49,12 @@ class ClassCorrelation:
     """The correlation within one class.
 
     Attributes:
-      name: the class's name.
-      detections: its detections that count.
-      located: those with an IoU of at least .5.
-      spearman: over these; None where there are fewer than two, or all equal.
-      mean_iou: mean of their IoU; None without any.
+      name: the name of the class.
+      detections: the number of its detections that count.
+      located: the number of detections with an IoU of at least .5.
+      spearman: Spearman's correlation over the located detections; None if there are fewer than
+        two, or if all values are equal.
+      mean_iou: the mean IoU of the located detections; None if there are none.
     """
 
     name: str
@@ -65,15 +66,16 @@ class ClassCorrelation:
 
 @dataclasses.dataclass(frozen=True)
 class IouBin:
-    """The detections whose IoU lies between two numbers.
+    """The detections whose IoU is in a bin.
 
     Attributes:
       lower: the lower edge.
-      upper: the upper edge, itself in the next bin but for 1.
-      detections: how many there are.
-      share: of all detections that count; None without any.
-      share_of_located: of those with an IoU of at least .5; None for the others and without any.
-      score: their mean score; None without any.
+      upper: the upper edge, which belongs to the next bin, except 1.
+      detections: the number of detections.
+      share: their share of all detections that count; None if there are none.
+      share_of_located: their share of the located detections; None below an IoU of .5, or if there
+        are none.
+      score: their mean score; None if there are none.
     """
 
     lower: float
@@ -89,16 +91,17 @@ class Correlation:
     """Correlation of score and IoU.
 
     Attributes:
-      detections: the detections that count.
-      in_crowds: those left out because they lie in a crowd.
-      located: those with an IoU of at least .5.
-      spearman: Spearman's rank correlation over the located; None where undefined.
-      pearson: Pearson's over the same.
-      spearman_overlapping: Spearman's over all detections with an IoU above 0.
-      mean_iou: mean IoU of the located.
-      per_class: every category.
+      detections: the number of detections that count.
+      in_crowds: the number of detections left out because they are inside a crowd.
+      located: the number of detections with an IoU of at least .5.
+      spearman: Spearman's rank correlation over the located detections; None if undefined.
+      pearson: Pearson's correlation over the located detections.
+      spearman_overlapping: Spearman's correlation over all detections with an IoU above 0.
+      mean_iou: the mean IoU of the located detections.
+      per_class: the correlation within every category.
       iou_bins: ten bins of IoU.
-      density: 20 x 20 counts, `density[i][j]` those with IoU in bin i and score in bin j of 0..1.
+      density: 20 x 20 counts; `density[i][j]` is the number of detections with the IoU in bin i and
+        the score in bin j of [0, 1].
     """
 
     detections: int
@@ -156,14 +159,14 @@ def correlation_of(checked: CheckedInput) -> Correlation:
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation, ties at their mean rank; None if it is not defined."""
+    """Spearman's rank correlation, with mean ranks for ties; None if it is undefined."""
     if len(first) == 0:
         return None
     return pearson(stats.rankdata(first), stats.rankdata(second))
 
 
 def pearson(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson's correlation; None for fewer than two pairs, or if a side has only equal values."""
+    """Pearson's correlation; None for fewer than two pairs, or if one side is constant."""
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(np.corrcoef(first, second)[0, 1])

@@ -1,4 +1,4 @@
-"""Files of detections and of ground truth, in COCO's JSON formats; read without jax."""
+"""Files of detections and of ground truth in COCO's JSON formats, read without jax."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from ioub_jax.errors import ConfigError
 
 
 def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The name of each path, with as many of its folders as are needed to tell them apart.
+    """The name of each path, with as many of its folders as are needed to distinguish them.
 
     Raises:
       ConfigError: a path is given twice.
@@ -28,10 +28,10 @@ def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
 
 
 def read_json(path: pathlib.Path, kind: type) -> Any:
-    """A file of detections or of ground truth.
+    """The contents of a file of detections or of ground truth.
 
     Raises:
-      DataError: it is not there, or no JSON, or holds something else.
+      DataError: the file does not exist, is not JSON, or has other contents.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def read_json(path: pathlib.Path, kind: type) -> Any:
 
 
 def _way_to(value: Any) -> str:
-    """A hint for a file with images, detections and categories, such as ioub predict's."""
+    """Returns a hint for a file with images, detections and categories, such as ioub predict's."""
     if not isinstance(value, dict) or not isinstance(value.get("annotations"), list):
         return ""
     return "; its 'annotations' are a list: write them into a file of their own and give that"

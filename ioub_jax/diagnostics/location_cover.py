@@ -1,4 +1,4 @@
-"""Cover of a data set's boxes by the locations of a detector that does not match by IoU."""
+"""Coverage of a data set's boxes by the locations of a detector that does not match by IoU."""
 
 import dataclasses
 import functools
@@ -15,21 +15,21 @@ from ioub_jax.detectors import AnchorObjective
 from ioub_jax.diagnostics.anchor_advice import NOTEWORTHY, Anchoring, resized_boxes
 from ioub_jax.diagnostics.anchor_fit import Reach
 
-# Boxes that are looked at: of more, as many from all over the data set.
+# The maximum number of boxes to assign, taken from all over the data set.
 _SAMPLE = 20_000
-# At once, each as an image of its own.
+# The number of boxes assigned at once, each as a separate image.
 _CHUNK = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class LocationCover:
-    """Boxes that no location learns, each considered by itself; crowds are left out.
+    """Numbers of boxes that no location learns, each assigned alone; crowds are left out.
 
     Attributes:
       assigner: `matcher.name`.
-      all: of all boxes that were looked at.
-      by_network_size: of COCO's small, medium and large by the area of the box at the size the
-        network sees it.
+      all: the numbers for all assigned boxes.
+      by_network_size: the numbers for COCO's small, medium and large objects, by the area of the
+        box at the scale of the network's input.
     """
 
     assigner: str
@@ -50,9 +50,9 @@ def measure_location_cover(
     """Assigns every box, as if it were alone in its image, on its image's canvas.
 
     Args:
-      annotations: of a whole data set, of which at most 20,000 boxes are looked at.
+      annotations: the annotations of a whole data set; at most 20,000 of its boxes are assigned.
       anchoring: the anchors and the canvases.
-      objective: that of the detector, whose assigner needs no predictions.
+      objective: the objective of the detector; its assigner must not need predictions.
 
     Returns:
       the cover, without augmentation.
@@ -80,7 +80,7 @@ def measure_location_cover(
 
 
 def uncovered_finding(cover: LocationCover) -> list[Finding]:
-    """A finding if many boxes have no location; else nothing."""
+    """A finding if many boxes have no location; else an empty list."""
     if cover.all.unreached <= NOTEWORTHY * cover.all.boxes:
         return []
     advice = (
@@ -94,7 +94,7 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
 def _is_found(
     boxes: np.ndarray, anchors: tuple[jax.Array, ...], objective: AnchorObjective
 ) -> np.ndarray:
-    """True where any location learns one of at most `_CHUNK` boxes, `[n]`."""
+    """Returns for each of at most `_CHUNK` boxes whether any location learns it, `[n]`."""
     padded = np.zeros((_CHUNK, 1, 4), np.float32)
     padded[: len(boxes), 0] = boxes
     return np.asarray(_found(padded, anchors, objective))[: len(boxes)]

@@ -1,4 +1,4 @@
-"""Diagnosis of a file of detections: everything that explains its average precision."""
+"""Diagnosis of detections: the measures that explain their average precision."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ class Diagnosis:
     """Metrics of detections, and their explanation.
 
     Attributes:
-      metrics: COCO's.
-      correlation: of score and IoU with ground truth.
+      metrics: COCO's metrics.
+      correlation: the correlation of score and IoU with the ground truth.
       lrp: the optimal LRP error: the mean over the classes, then every class.
       curves: precision over recall: the mean over the classes, then every class.
-      calibration: of the scores.
+      calibration: the calibration of the scores.
     """
 
     metrics: coco_metrics.CocoMetrics
@@ -39,15 +39,15 @@ def diagnose(
     """Diagnoses the detections of any detector.
 
     Args:
-      ground_truth: a data set in COCO's JSON format, as `coco.evaluate_detections` takes it.
+      ground_truth: a data set in COCO's JSON format, as for `coco_metrics.evaluate_detections`.
       detections: COCO results.
-      counted: as `coco_metrics.evaluate_detections`.
+      counted: as in `coco_metrics.evaluate_detections`.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
     """
     checked = check_input(ground_truth, detections)
-    evaluator = coco_metrics.run_evaluator(  # which tells every match
+    evaluator = coco_metrics.run_evaluator(  # it has every match
         checked, "pycocotools", counted
     )
     matches = matches_of(checked, evaluator)
@@ -62,7 +62,7 @@ def diagnose(
 
 
 def diagnosis_to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The diagnosis as a dict that `json` writes, with the names of the attributes as keys."""
+    """The diagnosis as a dict for JSON, with the names of the attributes as keys."""
     return {
         "metrics": coco_metrics.metrics_to_json(diagnosis.metrics),
         "correlation": dataclasses.asdict(diagnosis.correlation),

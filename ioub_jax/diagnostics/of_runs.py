@@ -1,4 +1,4 @@
-"""Diagnosis of a trained detector, with the losses by NMS, and of a file of detections."""
+"""Diagnosis of a trained detector, including the losses by NMS, and of a file of detections."""
 
 import dataclasses
 import functools
@@ -25,15 +25,16 @@ from ioub_jax.workdirs import records
 
 
 def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
-    """Diagnoses a run; returns everything as a dict for JSON.
+    """Diagnoses a run, and returns the report as a dict for JSON.
 
     Args:
       workdir: the run's folder.
       model: its detector, with the images to use it on.
 
     Returns:
-      what `evaluation.diagnosis_to_json` gives, `suppression`, and `histograms` with their `ranges`
-      and the `records` of `histograms.jsonl`, unless the run is from before these.
+      the result of `of_detections.diagnosis_to_json`, with `suppression` and `histograms`. The
+      latter have their `ranges` and the `records` of `histograms.jsonl`; runs of earlier versions
+      do not have them.
 
     Raises:
       DataError: an image is broken.
@@ -46,7 +47,7 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
     recorded = [
         record
         for record in records.read_records(workdir / "histograms.jsonl", sys.maxsize)
-        if histograms.RANGES.keys() <= record.keys()  # an objective of one's own has none
+        if histograms.RANGES.keys() <= record.keys()  # a custom objective has none
     ]
     if recorded:
         report["histograms"] = {"ranges": histograms.RANGES, "records": recorded}
@@ -54,11 +55,11 @@ def diagnose_workdir(workdir: pathlib.Path, model: Trained) -> dict[str, Any]:
 
 
 class Found(NamedTuple):
-    """Detections of a batch, and the localization of each ground-truth box on the way to them.
+    """Detections of a batch, and the localization of each ground-truth box before and after NMS.
 
     Attributes:
-      detections: in pixels of the original images.
-      candidate_ious: `[B, M]`, of every ground-truth slot the highest IoU among the candidates of
+      detections: the detections, in pixels of the original images.
+      candidate_ious: `[B, M]`, for every ground-truth slot the highest IoU among the candidates of
         its class.
       kept_ious: `[B, M]`, the same among the detections.
     """
@@ -69,7 +70,7 @@ class Found(NamedTuple):
 
 
 def make_search(placed: PlacedDetector) -> Callable[..., Found]:
-    """Builds `search(variables, batch, anchors)`: the detections of `predict`, and NMS losses."""
+    """Returns `search(variables, batch, anchors)`: the detections of `predict`, and the IoUs."""
 
     @jax.jit
     def search(variables: Any, batch: Batch, anchors: Anchors) -> Found:
@@ -87,7 +88,7 @@ def make_search(placed: PlacedDetector) -> Callable[..., Found]:
 def best_ious(
     targets: jax.Array, labels: jax.Array, found: postprocess.Candidates | postprocess.Detections
 ) -> jax.Array:
-    """The highest IoU of every ground-truth box with the boxes found of its class.
+    """The highest IoU of every ground-truth box with the found boxes of its class.
 
     Args:
       targets: `[B, M, 4]` xyxy, in the pixels of `found`.
@@ -95,10 +96,10 @@ def best_ious(
       found: `[B, P]` boxes.
 
     Returns:
-      `[B, M]` float32; 0 where nothing overlaps.
+      `[B, M]` float32; 0 for a ground-truth box that no found box overlaps.
     """
 
-    # One slot of all images after the other: M x P IoUs an image would be large.
+    # The slots are processed one after the other, since M x P IoUs per image would be large.
     def best_of(slot: tuple[jax.Array, jax.Array]) -> jax.Array:
         target, label = slot
         ious = jax.vmap(boxes.pairwise_iou)(found.boxes, target[:, None])[..., 0]
@@ -112,13 +113,14 @@ def best_ious(
 def search_source(
     model: Trained,
 ) -> tuple[dict[str, Any], list[dict[str, Any]], suppression.Suppression]:
-    """Detects in every image of a trained detector's source; one process alone.
+    """Detects in every image of a trained detector's source, in a single process.
 
-    Objects beyond `data.max_boxes` of an image do not count for the suppression; that of tiles is
-    looked at tile by tile, with the objects that each shows.
+    Objects beyond `data.max_boxes` of an image do not count for the suppression. The suppression in
+    tiles is measured tile by tile, with the objects that each tile shows.
 
     Returns:
-      ground truth in COCO's format, detections in COCO's results format, and what NMS lost.
+      the ground truth in COCO's format, the detections in COCO's results format, and the losses by
+      NMS.
 
     Raises:
       DataError: an image is broken.
@@ -145,10 +147,10 @@ def search_source(
 def diagnose_file(
     path: pathlib.Path, annotations: pathlib.Path, ground_truth: dict[str, Any]
 ) -> dict[str, Any]:
-    """The diagnosis of a file of detections; `annotations` tells where `ground_truth` is from.
+    """The diagnosis of a file of detections; `annotations` is the path of `ground_truth`.
 
     Raises:
-      DataError: the file is broken, or is not of this ground truth.
+      DataError: the file is broken, or does not belong to this ground truth.
     """
     try:
         found = of_detections.diagnose(ground_truth, read_json(path, list))

@@ -1,10 +1,11 @@
 """Effect of non-maximum suppression on how well objects are localized.
 
-NMS keeps the box with the best score, not the one that fits best. For every object two boxes of its
-class are compared: the one with the highest IoU among all candidates, and the one with the highest
-IoU among those kept. The difference is lost: a better localized box was suppressed by one with a
-better score (or fell to the limit on the detections of an image). This is the argument of the
-IoU-balanced classification loss (arXiv 1908.05641): the better scores follow IoU, the less is lost.
+NMS keeps the box with the highest score, not the one that fits best. For every object, two boxes of
+its class are compared: the one with the highest IoU among all candidates, and the one with the
+highest IoU among the kept boxes. The difference between these IoUs is lost: a better localized box
+was suppressed by one with a higher score (or exceeded the limit on detections per image). This is
+the argument for the IoU-balanced classification loss (arXiv 1908.05641): the better the scores
+follow the IoU, the less is lost.
 """
 
 import dataclasses
@@ -22,13 +23,13 @@ _THRESHOLDS = np.arange(50, 100) / 100
 
 @dataclasses.dataclass(frozen=True)
 class LossInBin:
-    """Losses of objects whose best candidate has an IoU between two numbers.
+    """Losses of the objects whose best candidate has an IoU in a bin.
 
     Attributes:
       lower: the lower edge.
       upper: the upper edge.
-      objects: how many there are.
-      lost: the mean IoU lost; None where there is none.
+      objects: the number of objects.
+      lost: the mean IoU that is lost; None if there are no objects.
     """
 
     lower: float
@@ -41,19 +42,21 @@ class LossInBin:
 class Suppression:
     """Effect of NMS on the localization of objects.
 
-    The means are over the objects that are reached: a candidate has an IoU of at least .5.
+    The means are over the reached objects, which have a candidate with an IoU of at least .5. They
+    are None if no object is reached.
 
     Attributes:
-      objects: all ground-truth boxes, crowds not counted.
-      reached: how many are reached.
-      candidate_iou: mean IoU of their best candidate; None where no object is reached.
-      kept_iou: mean IoU of their best detection after NMS, 0 where none is left; likewise.
-      lost_iou: the difference; likewise.
-      lost_share: the share of them that lose more than .05; likewise.
-      thresholds: IoU .50, .51, ... .99.
-      candidate_recall: the share of all objects with a candidate of at least that IoU.
-      kept_recall: the share with such a detection after NMS.
-      bins: what is lost by the IoU of the best candidate, from .5.
+      objects: the number of ground-truth boxes without crowds.
+      reached: the number of reached objects.
+      candidate_iou: the mean IoU of their best candidate.
+      kept_iou: the mean IoU of their best detection after NMS, counted as 0 if none is left.
+      lost_iou: the difference between these two means.
+      lost_share: the share of the reached objects that lose more than .05.
+      thresholds: the IoU thresholds .50, .51, ... .99.
+      candidate_recall: for each threshold, the share of all objects with a candidate of at least
+        that IoU.
+      kept_recall: for each threshold, the share with such a detection after NMS.
+      bins: the losses by the IoU of the best candidate, from .5.
     """
 
     objects: int
@@ -69,11 +72,11 @@ class Suppression:
 
 
 def suppression_of(candidate_ious: np.ndarray, kept_ious: np.ndarray) -> Suppression:
-    """Summarizes what NMS keeps and loses.
+    """Summarizes the effect of NMS.
 
     Args:
-      candidate_ious: `[n]`, of every object the highest IoU among the candidates of its class.
-      kept_ious: `[n]`, the same among what NMS has kept.
+      candidate_ious: `[n]`, for every object the highest IoU among the candidates of its class.
+      kept_ious: `[n]`, the same among the boxes that NMS keeps.
     """
     candidate_ious, kept_ious = (
         np.asarray(values, np.float64) for values in (candidate_ious, kept_ious)

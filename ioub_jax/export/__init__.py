@@ -1,1 +1,1 @@
-"""Export of a trained detector to programs that do not have this package."""
+"""Export of a trained detector to programs that run without this package."""

@@ -1,4 +1,4 @@
-"""The JSON beside exported programs: classes, inputs, outputs, resizing."""
+"""The JSON file beside exported programs: classes, inputs, outputs and resizing."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from ioub_jax import tile_merging
 from ioub_jax.inference import ObjectDetector
 
-#: How `data.resize.mode` makes (h, w) of an image of (H, W), for a reader of the JSON.
+#: `data.resize.mode` -> rule from (H, W) of an image to (h, w), for readers of the JSON.
 _RESIZE = {
     "fit": "f = min(canvas_h / H, canvas_w / W), on the canvas of the nearest aspect ratio; "
     "h = round(H * f), w = round(W * f)",
@@ -18,7 +18,7 @@ _RESIZE = {
     "zoom": "h = round(H * zoom), w = round(W * zoom) of a tile of (H, W)",
 }
 
-#: What the channels of so many are, for a reader of the JSON.
+#: Number of channels -> their meaning, for readers of the JSON.
 _CHANNELS = {1: "grey (ITU-R 601 of RGB), ", 3: "RGB, "}
 
 
@@ -64,7 +64,7 @@ def describe(detector: ObjectDetector) -> dict[str, Any]:
 
 
 def _tiles(detector: ObjectDetector) -> dict[str, Any]:
-    """Description of tiles, and of the way from their detections to those of an image."""
+    """Describes the tiles, and how their detections are merged into those of an image."""
     tiling = detector.tiling
     if tiling is None:
         return {}
@@ -79,7 +79,7 @@ def _tiles(detector: ObjectDetector) -> dict[str, Any]:
 
 
 def describe_classes(detector: ObjectDetector) -> list[dict[str, Any]]:
-    """The id, the name and, if one is set, the least score of each class."""
+    """The id, the name and, if one is set, the lowest score of each class."""
     classes = [
         {"id": id_, "name": name}
         for id_, name in zip(detector.category_ids, detector.classes, strict=True)

@@ -1,4 +1,4 @@
-"""Conversion of a jax function to ONNX by jax2onnx, checked by onnxruntime before it is used."""
+"""Conversion of a jax function to ONNX by jax2onnx, with a check of the result by onnxruntime."""
 
 import importlib
 import importlib.metadata
@@ -12,26 +12,26 @@ import numpy as np
 from ioub_jax.errors import ConfigError
 from ioub_jax.export.stable_top_k import stable_top_k
 
-# Of scores, and of boxes in sides of the image: other sums of the same numbers differ by some 1e-6.
+# For scores, and for boxes relative to the image's side. Sums in another order differ by some 1e-6.
 _TOLERANCE = 1e-3
-# Where two scores tie in all but the last bits, another of them may be the last that is kept.
+# If scores differ in the last bits only, another detection may be the last one that is kept.
 _LEAST_SAME = 0.95
 
 
 def convert(
     detect: Callable[..., dict[str, jax.Array]], inputs: Sequence[jax.ShapeDtypeStruct]
 ) -> bytes:
-    """A detection program as an ONNX model.
+    """Converts a detection program to an ONNX model.
 
     Args:
       detect: `detect(images, sizes)` -> `boxes`, `labels`, `scores` and `valid`.
-      inputs: shapes and dtypes of `images` `[1, H, W, 3]` and `sizes` `[1, 2]`.
+      inputs: the shapes and dtypes of `images` `[1, H, W, 3]` and `sizes` `[1, 2]`.
 
     Returns:
       The file's content. Inputs and outputs have the names above.
 
     Raises:
-      ConfigError: a package is missing, the conversion fails, or the result finds something else.
+      ConfigError: a package is missing, the conversion fails, or the result has other detections.
     """
     check_packages()
     import jax2onnx
@@ -42,8 +42,8 @@ def convert(
     sizes = np.array([[height, width]], np.int32)
     expected = jax.device_get(jax.jit(detect)(images, sizes))
     names = sorted(expected)  # the order of a dict's leaves
-    # Traced before the converter puts its own primitives in the place of Flax's layers: with those
-    # it lays out some convolutions wrongly.
+    # The function is traced before the converter replaces Flax's layers by its own primitives, with
+    # which it lays out some convolutions wrongly.
     traced = jax.make_jaxpr(jax.jit(detect))(*inputs)
     try:
         model = jax2onnx.to_onnx(
@@ -54,10 +54,10 @@ def convert(
             output_names=names,
         ).SerializeToString()
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors: it warns of every constant that no node uses
+        options.log_severity_level = 3  # errors only: it warns of every unused constant
         session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         found = session.run(names, {"images": images, "sizes": sizes})
-    except Exception as error:  # both raise whatever their parts do
+    except Exception as error:  # both packages raise errors of many types
         version = importlib.metadata.version("jax2onnx")
         reason = (str(error).splitlines() or [""])[0]
         raise ConfigError(
@@ -71,14 +71,14 @@ def convert(
 def evaluate_for_any_runtime(
     closed: jax.extend.core.ClosedJaxpr, *arguments: jax.Array
 ) -> list[Any]:
-    """Evaluates a traced function for no platform and no runtime in particular.
+    """Evaluates a traced function without dependence on a platform or a runtime.
 
-    Of `jax.lax.platform_dependent`, which the converter does not know, the default; and `top_k` of
-    parts that do not ask how a runtime orders equal numbers.
+    `jax.lax.platform_dependent`, which the converter does not support, is replaced by its default.
+    `top_k` is replaced by operations that do not depend on how a runtime orders equal numbers.
 
     Args:
       closed: the function.
-      *arguments: its arguments; may be tracers.
+      *arguments: its arguments, which may be tracers.
     """
     values: dict[Any, Any] = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
     values.update(zip(closed.jaxpr.invars, arguments, strict=True))
@@ -94,10 +94,10 @@ def evaluate_for_any_runtime(
 
 
 def _results_of(equation: jax.extend.core.JaxprEqn, operands: list[Any]) -> Sequence[Any]:
-    """Results of an equation."""
+    """Returns the results of an equation."""
     name, parameters = equation.primitive.name, equation.params
     if name == "platform_index":
-        return [None]  # nothing but a cond takes it
+        return [None]  # only a cond uses it
     if name == "cond" and operands[0] is None:
         default = parameters["branches"][parameters["branches_platforms"].index(None)]
         return evaluate_for_any_runtime(default, *operands[1:])
@@ -113,7 +113,7 @@ def _results_of(equation: jax.extend.core.JaxprEqn, operands: list[Any]) -> Sequ
 
 
 def _loop(parameters: Mapping[str, Any], operands: list[Any]) -> list[Any]:
-    """A loop whose condition and body are for any runtime."""
+    """Runs a loop whose condition and body are evaluated for any runtime."""
     of_condition = operands[: parameters["cond_nconsts"]]
     rest = operands[len(of_condition) :]
     of_body, start = rest[: parameters["body_nconsts"]], rest[parameters["body_nconsts"] :]
@@ -133,24 +133,24 @@ def check_packages() -> None:
     for name in ("jax2onnx", "onnxruntime"):
         try:
             importlib.import_module(name)
-        except ImportError as error:  # of the package, or of one that it imports
+        except ImportError as error:  # the package, or one that it imports, is missing
             raise ConfigError(
                 f"ONNX needs the package {error.name or name}: pip install 'ioub_jax[onnx]'."
             ) from None
 
 
 def check_same(expected: Mapping[str, Any], found: Mapping[str, Any], side: int) -> None:
-    """Refuses a program whose detections in one image differ.
+    """Refuses a program whose detections in an image differ from those of the detector.
 
-    Those whose scores differ in the last bits may have changed places.
+    Detections whose scores differ in the last bits may be swapped.
 
     Args:
-      expected: what the detector finds: `boxes` `[1, K, 4]`, `labels`, `scores`, `valid` `[1, K]`.
-      found: what the program finds.
-      side: of the image, in pixels.
+      expected: the detector's `boxes` `[1, K, 4]`, `labels`, `scores` and `valid` `[1, K]`.
+      found: the same of the program.
+      side: the side of the image, in pixels.
 
     Raises:
-      ConfigError: they differ.
+      ConfigError: the detections differ.
     """
     limits = {"boxes": _TOLERANCE * side, "scores": _TOLERANCE, "labels": 0.0, "valid": 0.0}
     number = expected["valid"].shape[1]

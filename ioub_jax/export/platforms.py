@@ -1,16 +1,16 @@
-"""Platforms of exported programs; without jax, since a command's --help names them."""
+"""Platforms of exported programs; without jax, since the --help of a command lists them."""
 
 from collections.abc import Sequence
 
 from ioub_jax.errors import ConfigError
 
-#: Platforms that `jax.export` has a name for.
+#: The names of platforms in `jax.export`.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def check_platforms(platforms: Sequence[str]) -> None:
-    """Raises `ConfigError` if there is no platform, or an unknown one."""
+    """Raises `ConfigError` if no platform is given, or an unknown one."""
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
         raise ConfigError(

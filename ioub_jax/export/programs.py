@@ -1,8 +1,9 @@
 """Programs of a trained detector that run without this package.
 
-`export_detector` makes it one StableHLO program with its weights inside (`jax.export`),
-`write_programs` writes one for every canvas and a JSON that says how to use them, `write_onnx` does
-so in ONNX, and `write_torchvision_weights` writes the weights alone, as torchvision names them.
+`export_detector` converts it to a StableHLO program that includes its weights (`jax.export`).
+`write_programs` writes a program for every canvas, and a JSON file that describes their use.
+`write_onnx` does the same with ONNX, and `write_torchvision_weights` writes only the weights, with
+torchvision's names.
 """
 
 import pathlib
@@ -27,7 +28,7 @@ from ioub_jax.ranking import highest
 
 Canvas = tuple[int, int]
 
-#: For a reader of the JSON of an ONNX file, which has no place for it.
+#: A note for readers of the JSON, since an ONNX file cannot contain it.
 _PRECISION = (
     "float32; OpenVINO computes in bfloat16 where the processor can, and then finds other boxes, "
     "unless the model is compiled with INFERENCE_PRECISION_HINT: f32"
@@ -41,22 +42,22 @@ def export_detector(
     batch_size: int | None = None,
     platforms: Sequence[str] = DEFAULT_PLATFORMS,
 ) -> export.Exported:
-    """The whole detector for images of one canvas: one StableHLO program, weights inside.
+    """The whole detector for images on one canvas, as one StableHLO program with its weights.
 
-    It takes `images` uint8 `[B, H, W, channels]`, RGB as a rule, each image in the top left of the
-    canvas, and `sizes` int32 `[B, 2]`, height and width of each image on it; what is outside of
-    them does not matter. It gives a dict of `boxes` float32 `[B, K, 4]`, xyxy in pixels of the
-    canvas, `scores` float32 `[B, K]`, `labels` int32 `[B, K]` and `valid` bool `[B, K]`, best
-    first, as `postprocess.Detections`.
+    The arguments of the program are `images` uint8 `[B, H, W, channels]`, usually RGB, with each
+    image in the top left of the canvas, and `sizes` int32 `[B, 2]`, the height and width of each
+    image on it; pixels outside the images do not matter. The result is a dict of `boxes` float32
+    `[B, K, 4]`, xyxy in pixels of the canvas, `scores` float32 `[B, K]`, `labels` int32 `[B, K]`
+    and `valid` bool `[B, K]`, best first, as in `postprocess.Detections`.
 
     Args:
       detector: the detector.
       canvas: height and width.
-      batch_size: B, or None for a program that takes any.
-      platforms: what it can be compiled for; none of them need be here.
+      batch_size: B, or None for a program with any batch size.
+      platforms: the platforms for which it can be compiled; this machine may have none of them.
 
     Raises:
-      ConfigError: a platform is unknown, or the canvas is no input of the model.
+      ConfigError: a platform is unknown, or the network does not accept the canvas.
     """
     check_platforms(platforms)
     batch = batch_size if batch_size is not None else export.symbolic_shape("batch")[0]
@@ -67,10 +68,10 @@ def export_detector(
 
 
 def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str, jax.Array]]:
-    """The exported function: `detect(images, sizes)`."""
+    """Returns the exported function, `detect(images, sizes)`."""
     _check_canvas(detector, canvas)
     variables = jax.device_get(detector.variables)
-    anchors: Any = detector.placed.host_anchors(canvas)  # constants, as the variables
+    anchors: Any = detector.placed.host_anchors(canvas)  # constants, like the variables
     least = detector.least_scores(detector.score_threshold)
 
     def detect(images: jax.Array, sizes: jax.Array) -> dict[str, jax.Array]:
@@ -86,18 +87,18 @@ def _program(detector: ObjectDetector, canvas: Canvas) -> Callable[..., dict[str
 
 
 def above(found: Detections, least: float | np.ndarray) -> Detections:
-    """The detections of at least a score, still first; the others become padding.
+    """The detections with at least a score, which still come first; the others become padding.
 
     Args:
-      found: as `PlacedDetector.predict` gives them.
-      least: the score, or float64 `[C]`, that of each class.
+      found: the detections, as `PlacedDetector.predict` returns them.
+      least: the score, or that of each class, float64 `[C]`.
 
     Returns:
-      As many slots, where in those without a detection `scores` has the highest score of an image.
+      The same number of slots; in slots without a detection, `scores` is the image's highest score.
     """
     if not np.any(np.asarray(least) > 0.0):
         return found
-    # The first float32 that is no less, so that scores compare with it as with the float64.
+    # The smallest float32 that is not less, with which scores compare as with the float64.
     lowest = np.atleast_1d(np.asarray(least, np.float64)).astype(np.float32)
     lowest = np.where(lowest < least, np.nextafter(lowest, np.float32(np.inf)), lowest)
     labels = jnp.maximum(found.labels, 0) if len(lowest) > 1 else jnp.zeros_like(found.labels)
@@ -139,7 +140,7 @@ def _check_canvas(detector: ObjectDetector, canvas: Canvas) -> None:
 
 
 def _padded(images: jax.Array, sizes: jax.Array) -> jax.Array:
-    """The images with the padding that the detector was trained with."""
+    """Returns the images with the padding that the detector was trained with."""
     rows = jnp.arange(images.shape[1])[None, :, None, None] < sizes[:, 0, None, None, None]
     columns = jnp.arange(images.shape[2])[None, None, :, None] < sizes[:, 1, None, None, None]
     padding = jnp.asarray(padding_colour(images.shape[3]), jnp.uint8)[None, None, None]
@@ -158,16 +159,16 @@ def write_programs(
 
     Args:
       detector: the detector.
-      folder: where to; made if it is not there.
+      folder: the folder to write into; created if it does not exist.
       canvases: heights and widths; None: those of the configuration.
-      batch_size: as `export_detector`.
-      platforms: as `export_detector`.
+      batch_size: as in `export_detector`.
+      platforms: as in `export_detector`.
 
     Returns:
       The files, the JSON last.
 
     Raises:
-      ConfigError: as `export_detector`.
+      ConfigError: as in `export_detector`.
     """
     contents = {}
     for canvas in canvases or detector.canvases:
@@ -188,20 +189,20 @@ def write_onnx(
 ) -> list[pathlib.Path]:
     """Writes `detector_HxW.onnx` for each canvas, for one image at a time, and `detector.json`.
 
-    The converter is jax2onnx. What it makes is run by onnxruntime beside the detector, and written
-    if both find the same.
+    The converter is jax2onnx. Its result is run by onnxruntime, and written if its detections equal
+    those of the detector.
 
     Args:
       detector: the detector.
-      folder: where to; made if it is not there.
+      folder: the folder to write into; created if it does not exist.
       canvases: heights and widths; None: those of the configuration.
 
     Returns:
       The files, the JSON last.
 
     Raises:
-      ConfigError: jax2onnx or onnxruntime is missing, or cannot convert this detector, or the
-        canvas is no input of the model.
+      ConfigError: jax2onnx or onnxruntime is missing, this detector cannot be converted, or the
+        network does not accept the canvas.
     """
     contents = {
         canvas: onnx_program.convert(_program(detector, canvas), _inputs(detector, 1, canvas))
@@ -218,7 +219,7 @@ def _write(
     suffix: str,
     heading: dict[str, Any],
 ) -> list[pathlib.Path]:
-    """Writes the programs and then `detector.json`, which thus names only existing ones."""
+    """Writes the programs and then `detector.json`, so that it names only existing programs."""
     folder.mkdir(parents=True, exist_ok=True)
     written, programs = [], []
     for canvas, content in contents.items():
@@ -234,12 +235,12 @@ def _write(
 def write_torchvision_weights(
     detector: ObjectDetector, folder: pathlib.Path, *, name: str
 ) -> list[pathlib.Path]:
-    """Writes `torchvision.safetensors`, and `torchvision.json` with how to build the model.
+    """Writes `torchvision.safetensors`, and `torchvision.json` with the arguments of the model.
 
     Args:
       detector: the detector.
-      folder: where to; made if it is not there.
-      name: what an error calls the detector: its workdir.
+      folder: the folder to write into; created if it does not exist.
+      name: the name of the detector in errors, such as its workdir.
 
     Returns:
       The files, the JSON last.
@@ -252,7 +253,7 @@ def write_torchvision_weights(
     )
     folder.mkdir(parents=True, exist_ok=True)
     weights_file, described = folder / "torchvision.safetensors", folder / "torchvision.json"
-    # Some readers ask the metadata whose layout the tensors have, and refuse a file without it.
+    # Some readers look up the layout of the tensors in the metadata, and refuse a file without it.
     files.write_bytes(weights_file, safetensors.numpy.save(there.state_dict, {"format": "pt"}))
     # The first output of torchvision's SSDs is the background.
     first = int(there.architecture in SSDS)

@@ -1,13 +1,13 @@
-"""The highest of several numbers, for a runtime that may order equal ones in any way.
+"""The highest of several numbers, for a runtime that may order equal numbers in any way.
 
-ONNX says that of equal numbers TopK gives the one of the lower index first, and OpenVINO (2026.4)
-does not, although which of them are kept, and which box suppresses which, depends on it.
+By the definition of ONNX, TopK returns equal numbers in the order of their indices, but OpenVINO
+(2026.4) does not. This order determines which boxes are kept, and which box suppresses which.
 """
 
 import jax
 import jax.numpy as jnp
 
-# Squares of more are no int32. There the order of equal numbers is left to the runtime.
+# The squares of larger counts exceed int32; their order of equal numbers is left to the runtime.
 _MOST = 46340
 
 
@@ -15,12 +15,12 @@ def stable_top_k(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """As `jax.lax.top_k`, built from operations that do not depend on the order of equal numbers.
 
     Args:
-      values: `[..., P]`, none of them NaN.
-      count: how many, at most P.
+      values: `[..., P]`, without NaN.
+      count: the number of highest values, at most P.
 
     Returns:
-      The `count` highest `[..., count]`, descending, and their int32 indices, of equal numbers the
-      lower index first.
+      The highest values `[..., count]`, descending, and their int32 indices, with the lower index
+      first for equal numbers.
     """
     if count > _MOST:
         highest, indices = jax.lax.top_k(values, count)
@@ -37,7 +37,7 @@ def stable_top_k(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _positions(values: jax.Array, count: int) -> jax.Array:
-    """Ascending positions of the `count` highest; the first of those that equal the last one."""
+    """Returns the positions of the `count` highest in ascending order; of ties, the first ones."""
     last = jax.lax.top_k(values, count)[0][..., -1:]
     above, equal = values > last, values == last
     room = count - jnp.sum(above, axis=-1, keepdims=True, dtype=jnp.int32)

@@ -1,1 +1,1 @@
-"""The parts that a configuration describes; code outside this subpackage reads no configuration."""
+"""The parts that a configuration describes; code in other subpackages reads no configuration."""

@@ -29,14 +29,14 @@ _log = logging.getLogger(__name__)
 
 
 def open_leniently(config: ml_collections.ConfigDict, split: str) -> Source:
-    """As `open_source`, but faulty parts of the data set are left out.
+    """As `open_source`, but without faulty parts of the data set.
 
     Args:
       config: the whole configuration.
       split: 'train', 'val' or 'test'.
 
     Returns:
-      the data set; raises as `open_source`, of what cannot be left out.
+      the data set. Errors that cannot be skipped are raised as in `open_source`.
     """
     data = config.data
     with naming(ON_ERROR):
@@ -49,7 +49,7 @@ def open_leniently(config: ml_collections.ConfigDict, split: str) -> Source:
 def audit_data_set(
     config: ml_collections.ConfigDict, split: str, *, decode: bool = False
 ) -> audit.Audit:
-    """Opens a split and looks for faults at which training with this configuration would stop.
+    """Opens a split and searches for faults that would stop a training with this configuration.
 
     Args:
       config: the whole configuration.

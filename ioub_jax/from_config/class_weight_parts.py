@@ -13,7 +13,7 @@ from ioub_jax.from_config import sampling_parts
 
 _KEY = "loss.classification.class_weights"
 _BETA_KEY = "effective_number_beta"
-# Classes that a sentence names.
+# The most classes that a message names.
 _MOST_TOLD = 8
 
 
@@ -25,10 +25,10 @@ def class_weights_of(
     Args:
       config: the whole configuration.
       source: the training data.
-      kept: those of a run that has begun, which it keeps.
+      kept: the weights of a run that has begun; they are returned unchanged.
 
     Raises:
-      ConfigError: the weights are not those of the classes of the data.
+      ConfigError: the weights do not match the classes of the data.
     """
     chosen = _chosen(config)
     if chosen is None:
@@ -52,7 +52,7 @@ def class_weights_of(
 
 
 def _chosen(config: Any) -> Any:
-    """The configured weights; None for none, as in runs of earlier versions."""
+    """Returns the configured weights; None if there are none, as in runs of earlier versions."""
     loss = config.get("loss")
     classification = None if loss is None else loss.get("classification")
     chosen = None if classification is None else classification.get("class_weights")
@@ -64,7 +64,7 @@ def _beta(config: Any) -> float:
 
 
 def _by_name(values: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
-    """Weights written as name=number; 1 for the classes that are not named."""
+    """Parses weights written as name=number; classes that are not named have the weight 1."""
     weights = dict.fromkeys(classes, 1.0)
     named = set()
     for value in values:
@@ -93,7 +93,7 @@ def with_class_weights(config: Any, weights: Mapping[str, float] | None) -> Any:
 
     Args:
       config: the whole configuration.
-      weights: as `class_weights_of` gives them.
+      weights: the weights that `class_weights_of` returned.
     """
     if _chosen(config) is None and weights is None:
         return config
@@ -105,7 +105,7 @@ def with_class_weights(config: Any, weights: Mapping[str, float] | None) -> Any:
 
 
 def class_weight_lines(config: Any, weights: Mapping[str, float] | None) -> list[str]:
-    """A line with the weights, the largest first; no line without weights."""
+    """One line with the weights in descending order; no line if there are none."""
     if weights is None:
         return []
     order = sorted(weights, key=lambda name: -weights[name])

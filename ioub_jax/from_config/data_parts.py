@@ -1,4 +1,4 @@
-"""The data sets of a configuration: the files of a split, and the objects learned from."""
+"""The data sets of a configuration: the files of a split, and the objects to learn."""
 
 import dataclasses
 import pathlib
@@ -54,25 +54,25 @@ def create_source(
       data: `config.data`: `source`, `on_error`, `keep_empty`, `exif`, `bit_depth` and the source's
         own options under its name.
       split: 'train', 'val' or 'test'.
-      matcher: `config.matcher`, whose `crowd` and `difficult` say what is learned of those; None
-        for its defaults.
-      categories: the id and name of each label of a detector. The data set then has its labels, by
-        the names of its own classes, some of which it may lack. None: the labels of the data set.
-      bit_depth: what the 16-bit images of the training data have, where the configuration does not
-        say; None: measured on this split.
-      voc_pixels: how the training data counts the pixels of VOC's XMLs, where the configuration
-        does not say; None: decided by the files of this split.
-      channels: of the images, `config.model.in_channels`.
+      matcher: `config.matcher`, whose `crowd` and `difficult` determine how such objects are
+        learned; None for its defaults.
+      categories: the id and name of each label of a detector. The classes of the data set are then
+        matched by name and get the detector's labels; some classes may be missing. None: the labels
+        of the data set.
+      bit_depth: the bit depth of the training data's 16-bit images, unless the configuration sets
+        one; None: measured on this split.
+      voc_pixels: the pixel convention of the training data's VOC XMLs, unless the configuration
+        sets one; None: inferred from the files of this split.
+      channels: the number of channels of the images, `config.model.in_channels`.
 
     Returns:
-      the data set; for training without the images that have no box to learn, unless they are
-      kept.
+      the data set. The training data has no images without a box to learn, unless they are kept.
 
     Raises:
       ValueError: the split is unknown.
       ConfigError: an option has a value that its source refuses.
-      DataError: the source is unknown, something is wrong with its files, there is no box to learn,
-        or there are objects of a class that `categories` lacks.
+      DataError: the source is unknown, its files are faulty, there is no box to learn, or there are
+        objects of a class that `categories` lacks.
     """
     return open_counted(
         data,
@@ -101,13 +101,13 @@ def open_counted(
       data: `config.data`.
       split: 'train', 'val' or 'test'.
       matcher: `config.matcher`; None for its defaults.
-      categories: as for `create_source`.
-      bit_depth: as for `create_source`.
-      voc_pixels: as for `create_source`.
-      channels: as for `create_source`.
+      categories: as in `create_source`.
+      bit_depth: as in `create_source`.
+      voc_pixels: as in `create_source`.
+      channels: as in `create_source`.
 
     Returns:
-      the data set and the counts; raises alike.
+      the data set and the counts. Errors are raised as in `create_source`.
     """
     source = open_source(data, split, categories, bit_depth, voc_pixels, channels)
     return _counted(data, split, source, matcher)
@@ -119,7 +119,7 @@ def _counted(
     source: Source,
     matcher: ml_collections.ConfigDict | None,
 ) -> tuple[Source, Learned]:
-    """The images that a split uses, of all that it has, and counts of what is learned."""
+    """Returns the images of a split that are used, and counts of the objects to learn."""
     rules = rules_of(data, matcher, split)
     of_images = rules_of_images(rules, data)
     learned = count_learned(source, of_images)
@@ -139,7 +139,7 @@ def in_tiles(learned: Learned, counts: TileCounts | None) -> Learned:
 
 
 def rules_of_images(rules: Rules, data: ml_collections.ConfigDict) -> Rules:
-    """The rules for whole images: slots are per tile, and an image has any number of tiles."""
+    """The rules for whole images; with tiles, the limit of boxes applies to a tile instead."""
     return rules if tiling_of(data) is None else dataclasses.replace(rules, max_boxes=None)
 
 
@@ -156,13 +156,13 @@ def open_source(
     Args:
       data: `config.data`.
       split: 'train', 'val' or 'test'.
-      categories: as for `create_source`.
-      bit_depth: as for `create_source`.
-      voc_pixels: as for `create_source`.
-      channels: as for `create_source`.
+      categories: as in `create_source`.
+      bit_depth: as in `create_source`.
+      voc_pixels: as in `create_source`.
+      channels: as in `create_source`.
 
     Returns:
-      the data set; raises as `create_source`, but for a lack of boxes.
+      the data set. Errors are raised as in `create_source`, except for missing boxes.
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}; use one of {SPLITS}.")
@@ -171,7 +171,7 @@ def open_source(
 
 
 def _part(data: ml_collections.ConfigDict, split: str, whole: Source) -> Source:
-    """The part of a split's files that belongs to it."""
+    """Returns the images that belong to a split, of all images in its files."""
     shares = shares_of(data)
     if not shares.names or split not in ("train", *shares.names):
         return whole
@@ -193,7 +193,7 @@ def _split(data: ml_collections.ConfigDict, whole: Source, shares: Shares) -> Sp
 def rules_of(
     data: ml_collections.ConfigDict, matcher: ml_collections.ConfigDict | None, split: str
 ) -> Rules:
-    """Rules for the objects to learn; evaluation has all images, and all objects but crowds.
+    """Rules for the objects to learn; evaluation uses all images, and all objects except crowds.
 
     Args:
       data: `config.data`.
@@ -214,19 +214,19 @@ def rules_of(
 def cut_into_tiles(
     source: Source, data: ml_collections.ConfigDict, split: str, rules: Rules
 ) -> tuple[Source, TileCounts | None]:
-    """The tiles of the images that a split uses, where `config.data.tiles` asks for them.
+    """The tiles of the images that a split uses, if `config.data.tiles` sets a size.
 
     Args:
       source: whole images.
       data: `config.data`.
-      split: 'train', of which tiles without a box to learn may be left out, 'val' or 'test'.
-      rules: which boxes are learned.
+      split: 'train', 'val' or 'test'. In 'train', tiles without a box to learn may be left out.
+      rules: the rules for the boxes to learn.
 
     Returns:
-      the tiles and what becomes of all there are; or the images themselves and None.
+      the tiles and their counts; or the images themselves and None.
 
     Raises:
-      ConfigError: the images are no files, or as `tiling_of`.
+      ConfigError: the images are not files, or as in `tiling_of`.
     """
     tiling = tiling_of(data)
     if tiling is None:
@@ -249,21 +249,21 @@ def cut_into_tiles(
 
 
 def check_classes(learned: Learned, data: ml_collections.ConfigDict) -> None:
-    """Refuses training data with a class without boxes to learn, unless that is allowed.
+    """Refuses training data in which a class has no box to learn, unless that is allowed.
 
     Args:
       learned: the counts of the training data.
       data: `config.data`.
 
     Raises:
-      DataError: names the classes, the reasons and the way out.
+      DataError: a class has no box to learn; the message names the classes and the reasons.
     """
     if not allows_empty_classes(data):
         unlearned.check_classes(learned, origin_of(data, "train"))
 
 
 def allows_empty_classes(data: ml_collections.ConfigDict) -> bool:
-    """True if classes may lack boxes; runs of earlier versions do not have the key."""
+    """True if classes may have no boxes; runs of earlier versions do not have the key."""
     return bool(data.get("allow_empty_classes", False))
 
 
@@ -301,10 +301,10 @@ def open_data(
 
     Args:
       config: the whole configuration.
-      categories: the id and name of each label, of a run that has begun; None: those of the
+      categories: the id and name of each label of a run that has begun; None: those of the
         training data.
-      voc_pixels: how VOC's pixels are counted, of a run that has begun; None: as the training data
-        gives away.
+      voc_pixels: the pixel convention of VOC's XMLs in a run that has begun; None: inferred from
+        the training data.
 
     Raises:
       ConfigError: an option has a value that is refused.
@@ -333,7 +333,7 @@ def open_data(
 def given_data(
     config: ml_collections.ConfigDict, source: Source, validation: Source
 ) -> tuple[Source, Source, Learned]:
-    """As `open_data`, for given data: all of its images are used, in tiles if configured."""
+    """As `open_data`, for given data, of which all images are used, in tiles if configured."""
     data, matcher = config.data, config.get("matcher")
     rules = rules_of(data, matcher, "train")
     learned = count_learned(source, rules_of_images(rules, data))

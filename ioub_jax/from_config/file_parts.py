@@ -1,4 +1,4 @@
-"""The files of a split, of whatever kind, as `config.data` names them."""
+"""The files of a split, in any format that `config.data` can name."""
 
 import dataclasses
 import logging
@@ -45,7 +45,7 @@ def open_files(
     voc_pixels: str | None,
     channels: int,
 ) -> Source:
-    """Every readable image of a split's files; arguments and errors as `open_source`."""
+    """Every readable image of a split's files; arguments and errors as in `open_source`."""
     if data.source not in _OPEN:
         raise DataError(
             f"config.data.source is {data.source!r} and must be one of {tuple(_OPEN)}.", "folder"
@@ -56,7 +56,8 @@ def open_files(
     name = f"{data.source} {split}"
     if categories is not None:
         origin = origin_of(data, split)
-        # A JSON is one file to name; its classes, and YOLO's, may be left out where it is opened.
+        # Messages name COCO's JSON files, and the option by which COCO's and YOLO's classes can be
+        # restricted.
         title, classes_key = f"The {split} split of {data.source}", None
         if origin.annotations:
             title, classes_key = ", ".join(map(str, origin.annotations)), origin.classes_key
@@ -73,7 +74,7 @@ def open_files(
 
 
 def files_split(data: ml_collections.ConfigDict, split: str) -> str:
-    """The split that files are read from: 'train' for a share of the training data."""
+    """The split whose files are read: 'train' for a share of the training data."""
     return "train" if split in shares_of(data).names else split
 
 
@@ -81,16 +82,16 @@ def shares_of(data: ml_collections.ConfigDict) -> Shares:
     """Shares of the training files that `config.data.split` holds out.
 
     Raises:
-      ConfigError: nothing would be left to train on.
+      ConfigError: no training data would be left.
     """
-    options = data.get("split") or {}  # which runs of earlier versions do not have
+    options = data.get("split") or {}  # runs of earlier versions do not have it
     held = {name: options.get(name, 0.0) for name in SPLITS[1:]}
     with naming(below("data.split", held)):
         return Shares(held, options.get("seed", 0))
 
 
 def origin_of(data: ml_collections.ConfigDict, split: str) -> unlearned.Origin:
-    """Origin of a split of `config.data`."""
+    """The origin of a split of `config.data`, for messages."""
     annotations: tuple[pathlib.Path, ...] = ()
     if data.source == "coco":
         annotations = tuple(path for path, _ in _coco_files(data, files_split(data, split)))
@@ -100,7 +101,7 @@ def origin_of(data: ml_collections.ConfigDict, split: str) -> unlearned.Origin:
 
 
 def chosen_bit_depth(data: ml_collections.ConfigDict) -> int | None:
-    """The bit depth that `config.data` sets; None where it is to be measured."""
+    """The bit depth that `config.data` sets; None if it is measured."""
     depth: int | None = data.get("bit_depth")
     return depth
 
@@ -110,17 +111,17 @@ def reading_of(config: ml_collections.ConfigDict, bit_depth: int = AS_STORED.bit
 
     Args:
       config: the whole configuration.
-      bit_depth: that of 16-bit images where the configuration does not choose one.
+      bit_depth: the bit depth of 16-bit images, unless the configuration sets one.
     """
     depth = chosen_bit_depth(config.data) or bit_depth
     return Reading(_exif(config.data), depth, in_channels_of(config))
 
 
 def with_channels(source: Source, channels: int) -> Source:
-    """The data set with that many channels in its images; without files they stay as they are.
+    """The data set with the given number of channels, which only image files can be read with.
 
     Raises:
-      ConfigError: they are others.
+      ConfigError: the images are not files and have another number of channels.
     """
     if isinstance(source, AnnotatedImages):
         return source.read_with(dataclasses.replace(source.reading, channels=channels))
@@ -145,7 +146,7 @@ def _exif(data: ml_collections.ConfigDict) -> str:
 def _with_voc_pixels(
     data: ml_collections.ConfigDict, pixels: str | None
 ) -> ml_collections.ConfigDict:
-    """`config.data` with the pixels of the training data, unless it sets its own."""
+    """Returns `config.data` with the training data's pixel convention, unless it sets one."""
     if data.source != "voc" or pixels is None or data.voc.get("pixels") is not None:
         return data
     values = data.to_dict()
@@ -191,7 +192,7 @@ def _coco_files(
     """The JSON files of a split, each with the folder of its images.
 
     Raises:
-      ConfigError: there are not as many folders as files, or a file is named twice.
+      ConfigError: the numbers of folders and files differ, or a file is named twice.
     """
     root = pathlib.Path(data.coco.root).expanduser()
     keys = [f"{split}_{kind}" for kind in ("annotations", "images")]
@@ -209,7 +210,7 @@ def _coco_files(
 
 
 def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Values of a key that takes one or several."""
+    """Returns the values of a key that accepts one or several."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -264,8 +265,8 @@ def _tfds(data: ml_collections.ConfigDict, split: str, categories: Categories | 
     )
 
 
-#: `config.data.source` -> what opens a split of it, given `config.data` and the categories of a
-#: detector, for files that do not list their classes. Its options stand under the same name.
+#: `config.data.source` -> function that opens a split, from `config.data`, the split, and the
+#: categories of a detector, for files without a list of classes. Its options have the same name.
 _OPEN: dict[str, Callable[[ml_collections.ConfigDict, str, Categories | None], Source]] = {
     "coco": _coco,
     "voc": _voc,

@@ -18,9 +18,9 @@ def tiling_of(data: ml_collections.ConfigDict) -> Tiling | None:
     """Tiling of images by `config.data.tiles`; None without tiles.
 
     Raises:
-      ConfigError: it has values that `Tiling` refuses.
+      ConfigError: `config.data.tiles` has values that `Tiling` refuses.
     """
-    options = data.get("tiles", {})  # not in the runs of earlier versions
+    options = data.get("tiles", {})  # runs of earlier versions do not have it
     if options.get("size") is None:
         return None
     names = [field.name for field in dataclasses.fields(Tiling)]
@@ -31,10 +31,10 @@ def tiling_of(data: ml_collections.ConfigDict) -> Tiling | None:
 def resize_of(data: ml_collections.ConfigDict) -> Resize:
     """Scaling of images by `config.data.resize`.
 
-    Tiles keep the size of their pixels, or have it changed by their own key.
+    Tiles are scaled by `config.data.tiles.zoom` only.
 
     Raises:
-      ConfigError: it has values that `Resize` refuses.
+      ConfigError: `config.data.resize` has values that `Resize` refuses.
     """
     options, tiling = data.resize, tiling_of(data)
     if tiling is not None:
@@ -44,7 +44,7 @@ def resize_of(data: ml_collections.ConfigDict) -> Resize:
 
 
 def canvases_of(data: ml_collections.ConfigDict) -> tuple[Size, ...]:
-    """Height and width of each of `config.data.canvases`, or of a tile where images are tiled."""
+    """Height and width of each of `config.data.canvases`, or of a tile if images are tiled."""
     tiling = tiling_of(data)
     if tiling is not None:
         return (tiling.canvas,)
@@ -52,13 +52,13 @@ def canvases_of(data: ml_collections.ConfigDict) -> tuple[Size, ...]:
 
 
 def augmentation_of(data: ml_collections.ConfigDict) -> Augmentation:
-    """The transforms that `config.data.augmentation` asks for.
+    """The transforms that `config.data.augmentation` sets.
 
     Raises:
-      ConfigError: it has values that `Augmentation` refuses.
+      ConfigError: `config.data.augmentation` has values that `Augmentation` refuses.
     """
     options: dict[str, Any] = {
-        # Of a configuration that was read from JSON.
+        # A configuration that was read from JSON has lists.
         name: tuple(value) if isinstance(value, list) else value
         for name, value in data.augmentation.items()
     }
@@ -70,10 +70,10 @@ def loading_of(config: ml_collections.ConfigDict) -> Loading:
     """Loading of a configuration's images as batches.
 
     Args:
-      config: the whole configuration, or what of one torchvision's detectors have.
+      config: the whole configuration, or the part of one that `torchvision_config` returns.
 
     Raises:
-      ConfigError: canvases, resize, scales or augmentation are refused.
+      ConfigError: the canvases, the resize, the scales or the augmentation are refused.
     """
     data = config.data
     keys = below("data", ("canvases", "resize")) | {"scales": "data.resize.scales"} | ON_ERROR

@@ -19,13 +19,13 @@ def check_fit(metrics: Sequence[Metric], source: Source) -> None:
     """Checks that a data set has the information that metrics need, before any evaluation.
 
     Args:
-      metrics: of this package's, those of COCO, VOC and LVIS; others check for themselves.
-      source: what is evaluated on.
+      metrics: the metrics. Only those of COCO, VOC and LVIS of this package are checked here.
+      source: the data of the evaluation.
 
     Raises:
-      ConfigError: a class whose mean is asked for is none of the data's, or LVIS's metric is, and
-        the data does not say for which classes somebody looked.
-      DataError: what it says of that is broken.
+      ConfigError: a class in `evaluation.average_classes` is not in the data; or LVIS's metric is
+        requested, but the data does not say which classes were verified in each image.
+      DataError: the verified classes in the data are broken.
     """
     whole = whole_of(source)
     for metric in metrics:
@@ -45,7 +45,7 @@ def check_fit(metrics: Sequence[Metric], source: Source) -> None:
 def _says_what_was_looked_for(source: Source) -> bool:
     if getattr(source, "federated", None) is not None:
         return True
-    # Where nothing is annotated, as in a test set, no metric is computed.
+    # Without annotations, as in a test set, no metric is computed.
     return isinstance(source, AnnotatedImages) and not len(annotations_of(source).boxes)
 
 
@@ -55,14 +55,14 @@ def limit_warnings(
     """Sentences on what metrics do not count: objects and detections beyond the limits.
 
     Args:
-      source: what is evaluated on; of data that is drawn nothing is said.
-      metrics: by which it is.
-      max_detections: the most detections of an image.
+      source: the data of the evaluation. There are no warnings for data that is generated.
+      metrics: the metrics of the evaluation.
+      max_detections: the maximum number of detections in an image.
 
     Returns:
-      of `dense_class` (more objects than COCO's AP counts), `dense_image` (more objects than
-      detections) and `few_detections` (fewer than LVIS's metric counts) those that are so, with a
-      sentence each.
+      a sentence for each of the kinds that apply: `dense_class` (more objects than COCO's AP
+      counts), `dense_image` (more objects than detections) and `few_detections` (fewer detections
+      than LVIS's metric counts).
     """
     told = {}
     if max_detections < LVIS_DETECTIONS and any(isinstance(one, LvisMetric) for one in metrics):

@@ -16,23 +16,23 @@ from ioub_jax.from_config.data_parts import open_split, rules_of
 from ioub_jax.from_config.loading_parts import loading_of
 from ioub_jax.key_names import naming
 
-# Classes that a line names.
+# The most classes that a line names.
 _MOST_CLASSES = 8
 
 
 def repeats_of(
     config: ml_collections.ConfigDict, source: Source
 ) -> tuple[np.ndarray | None, list[str]]:
-    """Number of times each training image comes in an epoch, and a line that says so.
+    """Number of times each training image occurs in an epoch, and a line that describes it.
 
     Args:
       config: the whole configuration.
       source: the training data.
 
     Returns:
-      float64 `[n]`, or None and no line where each comes once.
+      The numbers, float64 `[n]`, and the line; None and no line if each image occurs once.
     """
-    threshold = config.data.get("repeat_threshold")  # which runs of earlier versions do not have
+    threshold = config.data.get("repeat_threshold")  # runs of earlier versions do not have it
     if threshold is None:
         return None, []
     annotations, classes = annotations_of(source), source.classes
@@ -42,7 +42,7 @@ def repeats_of(
     plan = loading_of(config).training_plan(source.sizes, 1, config.seed, repeats)
     before = np.bincount(labels, minlength=len(classes))
     now = np.bincount(labels, repeats[images], minlength=len(classes))
-    # Those that gain most.
+    # The classes that gain most come first.
     gained = [c for c in np.argsort(-now / np.maximum(before, 1), kind="stable") if before[c]]
     told = [f"{classes[c]} in {now[c]:,.0f} for {before[c]:,}" for c in gained[:_MOST_CLASSES]]
     if len(gained) > _MOST_CLASSES:
@@ -61,7 +61,7 @@ def boxes_of_classes(config: ml_collections.ConfigDict, source: Source) -> list[
 
 
 def images_per_epoch(config: ml_collections.ConfigDict) -> int:
-    """Number of images in an epoch of a configuration; raises as `open_split`."""
+    """Number of images in an epoch of a configuration; errors as in `open_split`."""
     source = open_split(config, "train")
     repeats, _ = repeats_of(config, source)
     plan = loading_of(config).training_plan(source.sizes, config.batch_size, config.seed, repeats)
@@ -76,10 +76,10 @@ def input_benchmark(
     Args:
       config: the whole configuration.
       source: its training images.
-      num_batches: how many batches are looked at.
+      num_batches: the number of batches to measure.
 
     Raises:
-      ConfigError: the images are not files, or as `training_plan` and `augmentation_of`.
+      ConfigError: the images are not files, or as in `training_plan` and `augmentation_of`.
     """
     loading = loading_of(config)
     repeats, _ = repeats_of(config, source)

@@ -42,7 +42,7 @@ def check_shared_images(
 def shared_image_warnings(
     config: ml_collections.ConfigDict, source: Source, validation: Source
 ) -> list[str]:
-    """A sentence on validation images that are also training images, where that is allowed."""
+    """A sentence on validation images that are also training images, if that is allowed."""
     if not _allows_same_images(config.data):
         return []
     source, validation = whole_of(source), whole_of(validation)

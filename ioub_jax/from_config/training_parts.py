@@ -36,23 +36,23 @@ def detector_of(
     *,
     devices: Sequence[jax.Device] | None = None,
 ) -> PlacedDetector:
-    """The detector of a configuration on the devices it asks for, for training.
+    """The detector of a configuration on the configured number of devices, for training.
 
     Args:
       config: the whole configuration.
       num_classes: C.
-      network: in place of the configured one.
-      detector: in place of the configured one.
-      devices: of which; None: those of this process and its peers.
+      network: a network to use instead of the configured one.
+      detector: a detector to use instead of the configured one.
+      devices: the available devices; None: those of this process and its peers.
 
     Raises:
-      ConfigError: the configuration cannot be run, or what is given does not fit.
+      ConfigError: the configuration cannot be run, or the given network or detector does not fit.
     """
     with naming({"device_count": "runtime.devices"}):
         mesh = placement.create_mesh(config.runtime.devices, devices)
     refusals.check_devices(config, mesh.size)
     placed = PlacedDetector(_with_parts(config, num_classes, network, detector), mesh)
-    # Nothing is computed: what is chosen is looked at before anything is.
+    # Only shapes are evaluated, so that a wrong choice is found before anything is computed.
     if network is None and detector is None:
         with naming(below("model", ("backbone", "width"))):
             _ = placed.abstract_variables
@@ -62,10 +62,10 @@ def detector_of(
 
 
 def check_given(network: Any, detector: Any) -> None:
-    """Checks that a given part is a network or a detector, and that only one is given.
+    """Checks the types of a given network or detector, and that only one of them is given.
 
     Raises:
-      ConfigError: it is not.
+      ConfigError: a type is wrong, or both are given.
     """
     if network is not None and detector is not None:
         raise ConfigError("network and detector are both given; give only one of them.")
@@ -78,17 +78,17 @@ def check_given(network: Any, detector: Any) -> None:
 def _with_parts(
     config: Any, num_classes: int, network: nn.Module | None, detector: Detector | None
 ) -> Detector:
-    """The configured detector with the given network, or the given detector instead of it."""
+    """Returns the configured detector with the given network if any, or the given detector."""
     detector = detector or detectors.create(config, num_classes)
     return detector if network is None else dataclasses.replace(detector, network=network)
 
 
 def planned(config: Any, batch_size: int) -> ml_collections.ConfigDict:
-    """The configuration for all available devices, with its largest canvas alone.
+    """The configuration for all available devices, with its largest canvas only.
 
     Args:
       config: the whole configuration.
-      batch_size: images of a step, in training and in evaluation.
+      batch_size: the number of images in a step, in training and in evaluation.
     """
     values = config.to_dict()
     values["runtime"]["devices"] = None
@@ -96,7 +96,7 @@ def planned(config: Any, batch_size: int) -> ml_collections.ConfigDict:
     copied.data.canvases = (max(map(tuple, config.data.canvases), key=math.prod),)
     copied.batch_size = copied.evaluation.batch_size = batch_size
     if "classification" in copied.get("loss", {}):
-        copied.loss.classification.class_weights = None  # which are of classes, and cost nothing
+        copied.loss.classification.class_weights = None  # one per class; they cost nothing
     return copied
 
 
@@ -109,10 +109,10 @@ def detector_for_inference(
     """The detector of a configuration on one device, for inference only.
 
     Args:
-      config: a configuration, or what of one torchvision's detectors have.
+      config: the whole configuration, or the part of one that `torchvision_config` returns.
       num_classes: C.
-      network: in place of the configured one.
-      detector: in place of the configured one.
+      network: a network to use instead of the configured one.
+      detector: a detector to use instead of the configured one.
     """
     detector = _with_parts(config, num_classes, network, detector)
     return PlacedDetector(detector, placement.create_mesh(1))
@@ -122,7 +122,7 @@ def check_choices(config: Any) -> None:
     """Checks that a configuration can be trained, without its data and without devices.
 
     Raises:
-      ConfigError: losses, optimizer, canvases or augmentation cannot be had.
+      ConfigError: the losses, the optimizer, the canvases or the augmentation are refused.
     """
     detectors.create(config, num_classes=1)
     schedule_of(config)
@@ -133,7 +133,7 @@ def check_choices(config: Any) -> None:
 def is_in_epochs(config: Any) -> bool:
     """True if any length of a run is given in epochs, so that it depends on the data."""
     schedule, evaluation = config.schedule, config.evaluation
-    # Which runs of earlier versions do not have.
+    # Runs of earlier versions do not have these keys.
     lengths = [schedule.get(key) for key in ("epochs", "warmup_epochs")]
     return any(epochs is not None for epochs in (*lengths, evaluation.get("every_epochs")))
 
@@ -143,8 +143,8 @@ def schedule_of(config: Any, images_per_epoch: int = 1) -> optimization.Schedule
 
     Args:
       config: the whole configuration.
-      images_per_epoch: how many images an epoch has; it counts where lengths are in epochs, and
-        where nothing is trained any number does.
+      images_per_epoch: the number of images in an epoch. It is only used if a length is given in
+        epochs; any number serves if nothing is trained.
     """
     with naming_fields("schedule", optimization.Schedule):
         return optimization.Schedule(
@@ -153,18 +153,18 @@ def schedule_of(config: Any, images_per_epoch: int = 1) -> optimization.Schedule
 
 
 def schedule_warnings(config: Any, images_per_epoch: int = 1) -> list[str]:
-    """A sentence for each schedule entry that has no effect, or precedes the full rate."""
+    """A sentence for each schedule entry that has no effect or precedes the full learning rate."""
     keys = below("schedule", ("decay_at", "warmup_images"))
     schedule = schedule_of(config, images_per_epoch)
     return [with_keys(warning, keys) for warning in schedule.warnings(config.batch_size)]
 
 
 def length_lines(config: Any, images_per_epoch: int) -> list[str]:
-    """A line on the length of a run that is given in epochs; none for other runs.
+    """A line with the length of a run if it is given in epochs; no line for other runs.
 
     Args:
       config: the whole configuration.
-      images_per_epoch: as for `schedule_of`.
+      images_per_epoch: as in `schedule_of`.
 
     Raises:
       ConfigError: the warm-up takes the whole run.
@@ -183,7 +183,7 @@ def length_lines(config: Any, images_per_epoch: int) -> list[str]:
 
 
 def optimizer_options_of(config: Any) -> optimization.OptimizerOptions:
-    """The options of the optimizer; averaging of the weights is not among them."""
+    """The options of the optimizer, without the averaging of the weights."""
     options = {key: value for key, value in config.optimizer.items() if key != "ema_decay"}
     with naming_fields("optimizer", optimization.OptimizerOptions):
         return optimization.OptimizerOptions(**options)
@@ -196,8 +196,8 @@ def optimizer_of(
 
     Args:
       config: the whole configuration.
-      frozen: tree of bool like the parameters, True where one is frozen.
-      images_per_epoch: as for `schedule_of`.
+      frozen: a tree of bool like the parameters, True for each frozen one.
+      images_per_epoch: as in `schedule_of`.
     """
     learning_rate = schedule_of(config, images_per_epoch).learning_rate(config.batch_size)
     options = optimizer_options_of(config)
@@ -212,15 +212,15 @@ def trainer_of(config: Any, detector: PlacedDetector) -> Trainer:
 
 
 def frozen_of(config: Any, detector: PlacedDetector) -> Any:
-    """Tree of bool like the parameters of a detector, True where the configuration freezes one."""
+    """A tree of bool like the parameters of a detector, True for each that is frozen."""
     params = detector.abstract_variables["params"]
     return train_state.frozen_parameters(params, config.model.get("frozen_stages", -1))
 
 
 def check_arithmetic(config: Any, device: jax.Device) -> None:
-    """Refuses a dtype that the device computes wrongly, before a training is spent on it."""
+    """Refuses a dtype that the device computes wrongly, before a training is wasted."""
     dtype = config.model.get("dtype", "float32")
-    if dtype != "float32":  # the others are known to go wrong
+    if dtype != "float32":  # other dtypes are known to be wrong on some devices
         self_test.check_convolution(dtype, device)
 
 
@@ -235,11 +235,11 @@ def initial_weights_of(config: Any) -> InitialWeights:
 
 
 def options_of(config: Any, images_per_epoch: int = 1) -> TrainingOptions:
-    """Length, sizes and further work of a configuration's training.
+    """The options of a configuration's training, such as its length and sizes.
 
     Args:
       config: the whole configuration.
-      images_per_epoch: as for `schedule_of`.
+      images_per_epoch: as in `schedule_of`.
     """
     evaluation, runtime = config.evaluation, config.runtime
     every_epochs = evaluation.get("every_epochs")
@@ -254,7 +254,7 @@ def options_of(config: Any, images_per_epoch: int = 1) -> TrainingOptions:
         checkpoint_every_images=runtime.checkpoint_every_images,
         log_every_steps=runtime.log_every_steps,
         calibration_batches=config.loss.calibration_batches,
-        # Not in the runs of earlier versions, as are the next ones.
+        # Runs of earlier versions do not have these keys.
         gradient_accumulation=runtime.get("gradient_accumulation", 1),
         rematerialize=runtime.get("rematerialize", "nothing"),
         ema_decay=config.optimizer.get("ema_decay"),
@@ -275,7 +275,7 @@ def metrics_of(config: Any) -> tuple[Metric, ...]:
       config: the whole configuration, of which `evaluation` is used.
 
     Raises:
-      ConfigError: it names none, one twice, or one that does not exist.
+      ConfigError: it names no metric, the same one twice, or one that does not exist.
     """
     evaluation = config.evaluation
     names = tuple(evaluation.metrics)
@@ -294,5 +294,5 @@ def metrics_of(config: Any) -> tuple[Metric, ...]:
 
 
 def counted_detections(config: Any) -> int:
-    """Number of detections of a class in an image that COCO's metrics count."""
+    """Number of detections per class and image that COCO's metrics count."""
     return int(config.evaluation.get("coco_detections", COCO_DETECTIONS))  # earlier runs have none

@@ -14,14 +14,14 @@ def with_views(
 
     Args:
       placed: the detector.
-      loading: how images are brought to its canvases.
-      views: None: in the image as it is.
+      loading: the loading of images for its canvases.
+      views: the views; None for the unchanged image only.
 
     Returns:
-      a detector, and a loading whose images are at the largest scale.
+      a detector, and a loading that enlarges images to the largest scale.
 
     Raises:
-      ConfigError: as `check_views`.
+      ConfigError: as in `check_views`.
     """
     if views is None:
         return placed, loading
@@ -37,15 +37,15 @@ def with_views(
 
 
 def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
-    """Refuses scales for images that have only one.
+    """Refuses several scales if the images can have only one.
 
     Args:
       views: the views.
-      loading: how images are brought to their canvases.
-      only: the only canvas the network takes, if there is one.
+      loading: the loading of images for their canvases.
+      only: the input size of the network if it has a single one, else None.
 
     Raises:
-      ConfigError: the network has one input size, or sees tiles.
+      ConfigError: there are scales, but the network has one input size or sees tiles.
     """
     if loading.tiling is not None:
         check_tiles(views)
@@ -57,10 +57,10 @@ def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
 
 
 def check_tiles(views: Views) -> None:
-    """Refuses scales of tiles.
+    """Refuses scales for a network that sees tiles.
 
     Raises:
-      ConfigError: there are any.
+      ConfigError: there are scales.
     """
     if views.scales != (1.0,):
         raise ConfigError(

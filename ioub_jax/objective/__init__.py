@@ -1,7 +1,8 @@
 """The scalar that a detector minimises, from predictions and matches, and the metrics to watch.
 
-Predictions stay per pyramid level; only per-anchor scalars `[B, N]` are concatenated. So one
-function for the weights serves every scope of the normaliser, and the big tensors are read once.
+Predictions are kept per pyramid level; only per-anchor scalars `[B, N]` are concatenated. One
+function can therefore compute the weights for every scope of the normaliser, and the large tensors
+are read once.
 
 Read the modules in this order: `options` (the choices), `per_anchor` (the values of every anchor),
 `weights` (the weights of the anchors), `detection` (the weighted sum), and `histograms` (statistics

@@ -1,4 +1,4 @@
-"""Losses of a head's further outputs for its boxes: their quality and their certainty."""
+"""Losses for further outputs of a head: the quality and the distribution of its boxes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from ioub_jax.objective.entries import Sigmoids, split_levels, sum_of_entries
 from ioub_jax.objective.options import ObjectiveOptions
 from ioub_jax.objective.per_anchor import Labelled, PerAnchor
 
-#: By name what a head puts out besides, as `Predictions.others`.
+#: The further outputs of a head by name, as in `Predictions.others`.
 Others = Mapping[str, Sequence[jax.Array]]
 
 
@@ -23,17 +23,17 @@ def instance_weights(
     targets: jax.Array,
     options: ObjectiveOptions,
 ) -> jax.Array | None:
-    """Weight of each positive in the losses on its box, `[B, N]`; None: all weights are equal.
+    """Weight of each positive in the losses on its box, `[B, N]`; None if all weights are equal.
 
     Args:
-      logits: of the levels, with their labels.
-      scalars: of every anchor.
-      anchors: one `[N_l, 4]` a level.
-      targets: `[B, N, 4]` the matched boxes.
-      options: `localization.instance_weights` chooses the kind.
+      logits: the logits of the levels, with their labels.
+      scalars: the scalars of every anchor.
+      anchors: one `[N_l, 4]` for each level.
+      targets: `[B, N, 4]`, the matched boxes.
+      options: the options; `localization.instance_weights` selects the kind.
 
     Returns:
-      `[B, N]` float32 without a gradient, 0 where not positive.
+      `[B, N]` float32 without a gradient; 0 where not positive.
     """
     kind = options.localization.instance_weights
     if kind == "none":
@@ -51,12 +51,12 @@ def instance_weights(
 
 
 def _centreness(anchors: Sequence[jax.Array], targets: jax.Array) -> jax.Array:
-    """Centreness of every anchor in its matched box, `[B, N]`."""
+    """Returns the centreness of every anchor in its matched box, `[B, N]`."""
     return centreness(targets, jnp.concatenate(list(anchors))[None])
 
 
 def _highest_scores(level: Sigmoids, anchors: int) -> jax.Array:
-    """The highest score of every anchor, `[B, N_l]`."""
+    """Returns the highest score of every anchor, `[B, N_l]`."""
     logits = level.logits.reshape(level.logits.shape[0], anchors, -1)
     return jax.nn.sigmoid(jnp.max(logits, axis=-1).astype(jnp.float32))
 
@@ -68,14 +68,14 @@ def quality_loss(
     targets: jax.Array,
     options: ObjectiveOptions,
 ) -> jax.Array:
-    """Binary cross-entropy of every positive's quality, `[B, N]`, 0 where not positive.
+    """Binary cross-entropy of every positive's quality, `[B, N]`; 0 where not positive.
 
     Args:
-      others: its `quality` has one `[B, ..., A]` of logits a level.
-      scalars: of every anchor.
-      anchors: one `[N_l, 4]` a level.
-      targets: `[B, N, 4]` the matched boxes.
-      options: `quality.target` chooses the target.
+      others: its `quality` has one array of logits `[B, ..., A]` for each level.
+      scalars: the scalars of every anchor.
+      anchors: one `[N_l, 4]` for each level.
+      targets: `[B, N, 4]`, the matched boxes.
+      options: the options; `quality.target` selects the target.
 
     Raises:
       ValueError: the head has no quality output.
@@ -110,16 +110,16 @@ def distribution_loss(
     targets: jax.Array,
     options: ObjectiveOptions,
 ) -> jax.Array:
-    """Distribution focal loss of every positive, the mean of its sides: `[B, N]`.
+    """Distribution focal loss of every positive, averaged over its sides: `[B, N]`.
 
-    Targets beyond the last bin are clipped to .1 below it, as its authors do.
+    Targets beyond the last bin are clipped to .1 below it, as in the authors' code.
 
     Args:
-      bins: one `[B, ..., A * 4 * (R + 1)]` of logits a level.
-      scalars: of every anchor.
-      anchors: one `[N_l, 4]` a level.
-      targets: `[B, N, 4]` the matched boxes.
-      options: its `codec` converts boxes to distances.
+      bins: one array of logits `[B, ..., A * 4 * (R + 1)]` for each level.
+      scalars: the scalars of every anchor.
+      anchors: one `[N_l, 4]` for each level.
+      targets: `[B, N, 4]`, the matched boxes.
+      options: the options; `codec` converts boxes to distances.
     """
     sizes = [level.shape[0] for level in anchors]
     found = []
@@ -132,7 +132,7 @@ def distribution_loss(
     ):
         logits = level.reshape(*positive.shape, 4, -1)
         distances = options.codec.encode(boxes, of_level[None])
-        # As many bins as there are logits, the first of them 0.
+        # There is a bin for each logit; the first one stands for a distance of 0.
         distances = jnp.clip(distances, 0.0, logits.shape[-1] - 1 - 0.1)
         distances = jnp.where(positive[..., None], distances, 0.0)
         loss = jnp.mean(losses.distribution_focal_loss(logits, distances), axis=-1)

@@ -46,8 +46,8 @@ class Objective(NamedTuple):
     Attributes:
       loss: the scalar to minimise.
       metrics: values to watch, by name: scalars, and histograms (`objective.histograms`).
-      moving_average: positives of the global batch, averaged over batches.
-      loss_state: state of a loss from batch to batch, by name; most losses have none.
+      moving_average: the moving average of the positives in a global batch.
+      loss_state: the state of a loss for the next batch, by name; most losses have none.
     """
 
     loss: jax.Array
@@ -73,22 +73,23 @@ def detection_objective(
     """The objective of a single-stage detector (arXiv 1908.05641, eq. 1-5).
 
     Args:
-      logits: one `[B, ..., A * C]` a level: the C logits of each of the A anchors of a location one
-        after another, as a convolution outputs them, or `[B, N_l, C]` with A = 1. For 'softmax'
-        there are C + 1, the background first.
-      deltas: one `[B, ..., A * 4]` a level, likewise.
-      anchors: one `[N_l, 4]` a level, in the pixels of the network's input.
+      logits: one `[B, ..., A * C]` for each level: the C logits of each of the A anchors of a
+        location, one anchor after another, as a convolution outputs them; or `[B, N_l, C]` with
+        A = 1. For 'softmax' there are C + 1 logits, with the background first.
+      deltas: one `[B, ..., A * 4]` for each level, likewise.
+      anchors: one `[N_l, 4]` for each level, in pixels of the network's input.
       matches: the match of every anchor, `[B, N]`.
-      targets: `[B, N, 4]` the matched box of every anchor; anything where there is none.
-      w_loc: scalar, the constant of eq. 4.
-      moving_average: scalar, positives of earlier batches (for the normaliser of that name).
-      options: which losses, weights and normalisers.
-      loss_state: that of the batch before; None for `options.localization.initial_state`, as at the
-        first batch.
+      targets: `[B, N, 4]`, the matched box of every anchor; any values if there is none.
+      w_loc: the constant of eq. 4, a scalar.
+      moving_average: the moving average of the positives in earlier batches, a scalar (for the
+        normaliser of that name).
+      options: the choice of losses, weights and normalisers.
+      loss_state: the state of the previous batch; None for `options.localization.initial_state`, as
+        for the first batch.
       image_size: height and width of the network's input in pixels, which only 'mpdiou' needs.
-      others: as `Predictions.others`: `quality`, one `[B, ..., A]` of logits a level, where
-        `options.quality` has a target; `distribution`, one `[B, ..., A * 4 * (R + 1)]` of logits
-        a level, which has a loss wherever it is given.
+      others: as `Predictions.others`. `quality` has one array of logits `[B, ..., A]` for each
+        level, if `options.quality` has a target. `distribution` has one array of logits
+        `[B, ..., A * 4 * (R + 1)]` for each level, and a loss whenever it is given.
 
     Returns:
       An `Objective`. Its metrics `calibration_plain` and `calibration_balanced` are the sums whose
@@ -108,7 +109,7 @@ def detection_objective(
     classification_sums = _classification_sums(
         with_labels, scalars, class_weights, sizes, options.classification
     )
-    # GHM is divided by its examples already.
+    # GHM is already divided by its number of examples.
     of_images = jnp.ones_like(scales) if options.classification.name == "ghm_c" else scales
     classification = options.classification.weight * jnp.sum(of_images * classification_sums)
     counts, of_boxes = box_weights, scales
@@ -136,7 +137,7 @@ def detection_objective(
         **_statistics(scalars, class_weights, options),
         **positive_histograms(scalars, class_weights, box_weights),
         "w_loc": w_loc,
-        # For 'per_image' the harmonic mean of the images' own normalisers.
+        # For 'per_image', this is the harmonic mean of the normalisers of the images.
         "loss_normalizer": 1.0 / jnp.mean(scales),
     }
     return Objective(loss, metrics, moving_average, loss_state)
@@ -149,7 +150,7 @@ def _published_additions(
     scales: jax.Array,
     options: ObjectiveOptions,
 ) -> dict[str, jax.Array]:
-    """CARL and the correlation loss, where they are chosen."""
+    """Returns CARL and the correlation loss, if they are configured."""
     terms = {}
     if options.localization.carl_weight != 0:
         weights = carl_weights(logits, scalars, sizes, options)
@@ -167,7 +168,7 @@ def _classification_sums(
     sizes: list[int],
     options: ClassificationOptions,
 ) -> jax.Array:
-    """Weighted classification loss of each image, `[B]`."""
+    """Returns the weighted classification loss of each image, `[B]`."""
     if options.name in RANKING_LOSSES:
         return ranked_sums(logits, scalars, sizes, options)
     if options.name == "ghm_c":
@@ -178,27 +179,27 @@ def _classification_sums(
     if options.weighs_whole_anchors:
         values = weights * scalars.classification
         if options.name == "softmax":
-            # Mined by the plain loss: the weights of negatives are 1.
+            # The plain loss selects the hard negatives, whose weights are 1.
             mined = losses.hard_negative_mask(
                 scalars.classification, scalars.labels, ratio=options.negatives_per_positive
             )
             values = jnp.where(scalars.positive | mined, values, 0.0)
         return jnp.sum(values, axis=1)
-    # Nothing of an entry but its logit and label is kept for the gradient.
+    # For the gradient, only the logit and the label of an entry are kept in memory.
     level_sums = jax.checkpoint(functools.partial(_level_sums, options))
     levels = zip(logits, split_levels(scalars.ious, sizes), strict=True)
     nothing = jnp.zeros(scalars.labels.shape[0], jnp.float32)
     plain = sum((level_sums(*level) for level in levels), start=nothing)
     if options.eta == 0 and options.class_weights is None:
         return plain
-    # Only the matched class's entry of a positive is re-weighted, by what its weight is above 1.
+    # Only the entry of a positive's matched class has a weight; the plain sum includes it with 1.
     return plain + jnp.sum((weights - 1.0) * scalars.classification, axis=1)
 
 
 def _correlation(
     logits: Labelled, scalars: PerAnchor, sizes: list[int], options: ClassificationOptions
 ) -> jax.Array:
-    """The weighted correlation loss of the batch's positives; 0 where there are fewer than two."""
+    """Returns the weighted correlation loss of the batch's positives; 0 for fewer than two."""
     return options.correlation_weight * losses.correlation_loss(
         matched_scores(logits, scalars, sizes, options),
         scalars.ious,
@@ -208,7 +209,7 @@ def _correlation(
 
 
 def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Array) -> jax.Array:
-    """Plain loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
+    """Returns the plain loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
     logits, labels = sigmoids.logits[..., None], sigmoids.labels
     if options.name == "focal":
         values = losses.sigmoid_focal_loss(logits, labels, alpha=options.alpha, gamma=options.gamma)
@@ -220,10 +221,10 @@ def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Ar
 def _image_scales(
     positives: jax.Array, normalizer: str, moving_average: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Factors of each image's sums, `[B]`, and the new moving average."""
+    """Returns the factor for the sums of each image, `[B]`, and the new moving average."""
     images = positives.shape[0]
     total = jnp.maximum(jnp.sum(positives), 1.0)
-    # Decay and start (100, in the training state) are detectron2's.
+    # The decay and the initial value (100, in the training state) are those of detectron2.
     moving_average = 0.9 * moving_average + 0.1 * total
     if normalizer == "per_image":
         return 1.0 / (images * jnp.maximum(positives, 1.0)), moving_average
@@ -237,7 +238,7 @@ def _image_scales(
 def _statistics(
     scalars: PerAnchor, class_weights: jax.Array, options: ObjectiveOptions
 ) -> dict[str, jax.Array]:
-    """Statistics of the positives, to watch; no gradient flows here."""
+    """Returns statistics of the positives to watch; no gradient flows through them."""
     scalars, class_weights = jax.lax.stop_gradient((scalars, class_weights))
     positive = scalars.positive
     count = jnp.maximum(jnp.sum(positive, dtype=jnp.float32), 1.0)
@@ -249,8 +250,8 @@ def _statistics(
     return {
         "positives_per_image": jnp.mean(jnp.sum(positive, axis=1, dtype=jnp.float32)),
         "mean_positive_iou": jnp.sum(scalars.ious) / count,
-        # Above 1 where the normaliser of eq. 2 lifts the weights of the best boxes.
-        # A maximum passes NaN over on CPUs, a sum does not.
+        # Above 1 if the normaliser of eq. 2 raises the weights of the best boxes.
+        # On CPUs, a maximum ignores NaN, but a sum does not.
         "largest_classification_weight": jnp.where(jnp.isnan(weight_sum), jnp.nan, largest_weight),
         "mean_classification_weight": weight_sum / count,
         "calibration_plain": jnp.sum(scalars.localization),

@@ -1,9 +1,9 @@
 """Values of anchors, `[B, N]`, and the entries of a head's output, `[B, h, w, A * D]`.
 
 The last axis has the D entries of each of the A anchors of a location, one anchor after another. A
-TPU keeps the last axis in rows of 128, so a reshape to `[..., A, D]` is a copy there, for D = 4 of
-32 times the size. Operations on single entries therefore keep this layout, and only values of whole
-anchors are brought to `[B, N]`. On other platforms such a reshape costs nothing.
+TPU stores the last axis in rows of 128, so a reshape to `[..., A, D]` is a copy there, of 32 times
+the size for D = 4. Operations on single entries therefore keep this layout, and only values of
+whole anchors are reshaped to `[B, N]`. On other platforms, such a reshape costs nothing.
 """
 
 import functools
@@ -16,12 +16,12 @@ import numpy as np
 
 
 class Sigmoids(NamedTuple):
-    """The sigmoids of a level, each a detector of one class.
+    """The sigmoids of a level, each of which detects one class.
 
     Attributes:
       logits: `[B, ..., A * C]`.
-      labels: int8 of that shape: 0 the matched class of a positive, -1 any other entry, -2 those of
-        an ignored anchor.
+      labels: int8 of the same shape: 0 for the matched class of a positive, -2 for the entries of
+        an ignored anchor, -1 for all others.
     """
 
     logits: jax.Array
@@ -33,10 +33,10 @@ def repeat_for_entries(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     Args:
       values: `[B, N]`, float32.
-      shape: `[B, ..., A * D]`, of as many anchors.
+      shape: `[B, ..., A * D]`, with the same number of anchors.
 
     Returns:
-      An array of that shape.
+      An array of this shape.
     """
     anchors = _anchors_of_a_location(values.shape[1], shape)
     values = values.reshape(*shape[:-1], anchors)
@@ -52,12 +52,11 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
     """Sums the entries of every anchor.
 
     Args:
-      entries: `[B, ..., A * D]`, float32; or bfloat16 with only one entry of each anchor other than
-        0.
+      entries: `[B, ..., A * D]`, float32; or bfloat16 if at most one entry of each anchor is not 0.
       anchors: N.
 
     Returns:
-      `[B, N]` of the same dtype.
+      `[B, N]`, of the same dtype.
     """
     at_location = _anchors_of_a_location(anchors, entries.shape)
     sums = jax.lax.platform_dependent(
@@ -69,19 +68,20 @@ def sum_of_entries(entries: jax.Array, anchors: int) -> jax.Array:
 
 
 def coordinates(deltas: jax.Array, anchors: int) -> jax.Array:
-    """`[B, ..., A * 4]` as `[B, N, 4]`, each coordinate extracted by itself.
+    """Reshapes `[B, ..., A * 4]` to `[B, N, 4]`, extracting one coordinate at a time.
 
     Args:
       deltas: `[B, ..., A * 4]`.
       anchors: N.
     """
     each = [deltas[..., i::4].reshape(deltas.shape[0], anchors) for i in range(4)]
-    # Coordinates are stacked in front and then called the last: a compiler may leave them there.
+    # The coordinates are stacked on the first axis and then moved to the last one, which a compiler
+    # can do without a copy.
     return jnp.moveaxis(jnp.stack(each), 0, -1)
 
 
 def split_levels(values: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
-    """Cuts `[B, N, ...]` into the levels' `[B, N_l, ...]`."""
+    """Splits `[B, N, ...]` into one `[B, N_l, ...]` for each level."""
     edges = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return jnp.split(values, edges, axis=1)
 
@@ -92,9 +92,9 @@ def sigmoids_of_levels(
     """The sigmoids of all levels.
 
     Args:
-      logits: one `[B, ..., A * C]` a level.
-      labels: `[B, N]` int32: 0..C-1 a class, -1 background, -2 ignored.
-      sizes: anchors of each level.
+      logits: one `[B, ..., A * C]` for each level.
+      labels: `[B, N]` int32: 0..C-1 for a class, -1 for background, -2 for ignored.
+      sizes: the number of anchors of each level.
     """
     return tuple(
         Sigmoids(level, _labels_of_entries(level_labels, level.shape))
@@ -108,7 +108,8 @@ def _labels_of_entries(labels: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     class_of_entry = np.arange(shape[-1], dtype=np.int32) % classes
     class_of_entry = class_of_entry.reshape((1,) * (len(shape) - 1) + (-1,))
     of_entry = jnp.where(of_anchor == class_of_entry, 0, jnp.minimum(of_anchor, -1))
-    # Made once: a compiler would rather keep one of the steps in between, of four bytes each.
+    # The barrier keeps these labels in memory; otherwise, a compiler would keep an intermediate
+    # array with four bytes per entry.
     return jax.lax.optimization_barrier(of_entry.astype(jnp.int8))
 
 
@@ -117,12 +118,12 @@ def _anchors_of_a_location(anchors: int, shape: tuple[int, ...]) -> int:
 
 
 def _repeat_by_product(values: jax.Array, *, entries: int) -> jax.Array:
-    """Repeats the last axis exactly, as sums of the parts of one number and of zeros."""
-    # Three bfloat16 have the 24 bits of a float32, and fit beside each other into one product; at
-    # the highest precision a product of float32 is six of them.
+    """Repeats the last axis exactly, by sums of the parts of one number and of zeros."""
+    # Three bfloat16 have the 24 bits of a float32 and fit into one product, side by side. A product
+    # of float32 at the highest precision takes six products.
     parts, left = [], values.astype(jnp.float32)
     for _ in range(3):
-        # Two casts would be taken for none.
+        # A compiler would remove a cast to bfloat16 and back.
         part = jax.lax.reduce_precision(left, exponent_bits=8, mantissa_bits=7)
         parts.append(part.astype(jnp.bfloat16))
         left = left - part
@@ -136,10 +137,11 @@ def _sum_by_product(values: jax.Array, *, anchors: int) -> jax.Array:
 
 
 def _product(x: jax.Array, matrix: np.ndarray, dtype: Any) -> jax.Array:
-    """`[B, ..., D]` times `[D, E]`, computed with the images beside the entries.
+    """Multiplies `[B, ..., D]` by `[D, E]`, with the images next to the entries.
 
-    A TPU lays out the result of a convolution in this way if the batch is a multiple of eight
-    images; XLA gives a product the layout in which it is written, and would copy it.
+    This is the layout of a convolution's result on a TPU if the batch is a multiple of eight
+    images. XLA gives a product the layout in which it is written, and would copy the result
+    otherwise.
     """
     product = jnp.matmul(
         jnp.moveaxis(x, 0, -2),

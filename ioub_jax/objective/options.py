@@ -1,6 +1,6 @@
-"""The options of an objective, and the checks that they do not contradict each other.
+"""The options of an objective, with checks that they do not contradict each other.
 
-The fields have the names of the keys below `config.loss`.
+The fields are named like the keys below `config.loss`.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "mo
 
 
 _OVERLAPS = tuple(name for name in BOX_LOSSES if name != "nwd")
-#: Which losses have a hyper-parameter: besides those that `iou_loss` has for its kinds.
+#: Hyper-parameter -> losses that have it: kinds of `iou_loss`, and the losses below.
 _TAKEN_BY = {
     name: tuple(kind for kind, of_kind in box_kinds.KINDS.items() if name in of_kind.takes)
     for name in box_kinds.DEFAULTS
@@ -58,35 +58,37 @@ class ClassificationOptions:
     """The classification loss (eq. 1-2 of arXiv 1908.05641).
 
     Attributes:
-      name: 'softmax' on C + 1 columns, the background first, with hard negatives (SSD); any other
-        on C sigmoids: 'focal', those whose target is the IoU ('quality_focal', 'varifocal', 'mal',
-        'ia_bce'), 'ghm_c', and those that rank the whole batch ('rank_and_sort',
-        'bucketed_rank_and_sort', 'average_lrp' with localization losses 1 - IoU).
-      eta: exponent of the IoU-balanced weights, 0 for the plain loss. Only 'focal' and 'softmax'
-        take them.
-      alpha: weight of positives in 'focal', of negatives in 'varifocal', share of the score in the
-        target of 'ia_bce'; the others have none.
-      gamma: focusing exponent, and that of the IoU in 'mal'; 'softmax', 'ghm_c' and ranking losses
-        have none.
-      delta: half the width in logits of the step function of ranking losses; None: .5 in Rank &
-        Sort, 1 in 'average_lrp', as published.
-      bins: number of bins of gradient norms in 'ghm_c', which is not divided by the positives, and
-        whose counts are those of each batch (momentum 0).
-      normalizer_scope: scope over which the normaliser of eq. 2 sums: 'batch' (the whole global
-        batch), 'level' (each pyramid level, as the authors' RetinaNet) or 'image' (as their SSD).
-      negatives_per_positive: hard negatives that 'softmax' keeps in an image for each positive.
+      name: 'softmax' has C + 1 columns, with the background first, and hard negatives (SSD). All
+        others have C sigmoids: 'focal'; losses whose target is the IoU ('quality_focal',
+        'varifocal', 'mal', 'ia_bce'); 'ghm_c'; and losses that rank the whole batch
+        ('rank_and_sort', 'bucketed_rank_and_sort', 'average_lrp' with localization losses 1 - IoU).
+      eta: the exponent of the IoU-balanced weights, 0 for the plain loss. Only 'focal' and
+        'softmax' can have them.
+      alpha: the weight of positives in 'focal', of negatives in 'varifocal', and the share of the
+        score in the target of 'ia_bce'; other losses have none.
+      gamma: the focusing exponent, and the exponent of the IoU in 'mal'; 'softmax', 'ghm_c' and
+        ranking losses have none.
+      delta: half the width of the step function of ranking losses, in logits; None: the published
+        .5 in Rank & Sort and 1 in 'average_lrp'.
+      bins: the number of bins of gradient norms in 'ghm_c'. This loss is not divided by the
+        positives, and its counts are those of each batch (momentum 0).
+      normalizer_scope: the scope over which the normaliser of eq. 2 sums: 'batch' (the whole global
+        batch), 'level' (each pyramid level, as in the authors' RetinaNet) or 'image' (as in their
+        SSD).
+      negatives_per_positive: the number of hard negatives per positive that 'softmax' keeps in an
+        image.
       isr_p: whether positives have PISA's weights by rank instead (arXiv 1904.04821). As in its
         authors' code, one weight applies to all C entries of an anchor, and ranks and normaliser
-        run over the whole global batch. Only 'focal' and 'softmax' take them.
-      isr_p_k: exponent of those weights.
-      isr_p_bias: least value of their base, in 0..1.
+        cover the whole global batch. Only 'focal' and 'softmax' can have them.
+      isr_p_k: the exponent of these weights.
+      isr_p_bias: the minimum of their base, in 0..1.
       class_weights: C factors of the positives' classification loss, by their class, in addition to
-        all other weights: of the matched class's entry, or of the whole anchor if weights apply to
-        whole anchors. None: no factors.
-      correlation_weight: factor of the correlation loss (arXiv 2301.01019) of the scores and IoUs
-        of the batch's positives, which is added. 0: nothing is computed.
+        all other weights. They apply to the matched class's entry, or to the whole anchor if
+        weights apply to whole anchors. None: no factors.
+      correlation_weight: the factor of the correlation loss (arXiv 2301.01019) between scores and
+        IoUs of the batch's positives, which is added. 0: it is not computed.
       correlation_kind: 'concordance', 'pearson' or 'spearman'.
-      weight: factor of the whole classification loss, without the correlation loss.
+      weight: the factor of the whole classification loss, without the correlation loss.
     """
 
     name: str = "focal"
@@ -141,7 +143,7 @@ class ClassificationOptions:
 
     @property
     def weighs_whole_anchors(self) -> bool:
-        """True if a weight applies to all entries of an anchor, not only to its matched class's."""
+        """True if a weight applies to all entries of an anchor, not only to the matched class's."""
         return self.name == "softmax" or self.isr_p
 
 
@@ -150,34 +152,36 @@ class LocalizationOptions:
     """The localization loss (eq. 3-5 of arXiv 1908.05641).
 
     Attributes:
-      name: 'smooth_l1' or 'balanced_l1' on deltas; on boxes a kind of `losses.iou_loss`, 'wiou_v2'
-        or 'wiou_v3' (`losses.wise_iou_loss`), or 'nwd' (`losses.normalized_wasserstein_distance`).
-      lambda_: exponent of the IoU-balanced weights, 0 for the plain loss.
+      name: 'smooth_l1' or 'balanced_l1' on deltas; or on boxes: a kind of `losses.iou_loss`,
+        'wiou_v2' or 'wiou_v3' (`losses.wise_iou_loss`), or 'nwd'
+        (`losses.normalized_wasserstein_distance`).
+      lambda_: the exponent of the IoU-balanced weights, 0 for the plain loss.
       w_loc: the constant of eq. 4; None to measure it on the first batches.
-      calibration_lambda: exponent with which an unset `w_loc` is measured; None for `lambda_`.
+      calibration_lambda: the exponent with which an unset `w_loc` is measured; None for `lambda_`.
         (The arm `loc_weight_only` has lambda_ 0 and calibration_lambda 1.5.)
       dynamic: whether the weights are normalised in every batch (eq. 5) instead of by `w_loc`.
-      beta: difference at which smooth L1 (0: plain L1) and balanced L1 turn linear.
-      power: exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU (arXiv
+      beta: the difference from which smooth L1 (0: plain L1) and balanced L1 are linear.
+      power: the exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU (arXiv
         2110.13675), whose authors use 3.
-      inner: ratio of Inner-IoU in the losses on boxes; None: not used.
+      inner: the ratio of Inner-IoU in the losses on boxes; None: not used.
       focaler: d and u of Focaler-IoU in the losses on boxes; None: not used.
-      gamma: exponent of the factor of 'focal_eiou' and 'wiou_v2'.
-      theta: exponent of the shape cost of 'siou' and 'shape_iou'.
-      scale: exponent of 'shape_iou'.
+      gamma: the exponent of the factor of 'focal_eiou' and 'wiou_v2'.
+      theta: the exponent of the shape cost of 'siou' and 'shape_iou'.
+      scale: the exponent of 'shape_iou'.
       piou_lambda: lambda of 'piou2'.
-      nwd_constant: unit in pixels in which 'nwd' measures distances.
-      wiou_momentum: share of a batch in the running mean of 'wiou_v2' and 'wiou_v3'.
+      nwd_constant: the unit in pixels in which 'nwd' measures distances.
+      wiou_momentum: the share of a batch in the running mean of 'wiou_v2' and 'wiou_v3'.
       wiou_alpha: alpha of 'wiou_v3'.
       wiou_delta: delta of 'wiou_v3'.
-      instance_weights: further weight of a positive: 'none', 1; 'centreness', that of its anchor in
-        its box (FCOS, ATSS); 'score', its highest score, without a gradient (GFL, arXiv 2006.04388,
-        eq. 9). The sum is then divided by the sum of these weights over the batch, at least 1.
-      carl_weight: factor of PISA's classification-aware regression loss (arXiv 1904.04821), which
-        is added to the localization loss; its authors use 1. 0: nothing is computed.
-      carl_k: exponent of its weights.
-      carl_bias: least value of their base, in 0..1.
-      weight: factor of the whole localization loss (without CARL).
+      instance_weights: a further weight of a positive: 1 for 'none'; the centreness of its anchor
+        in its box for 'centreness' (FCOS, ATSS); its highest score, without a gradient, for 'score'
+        (GFL, arXiv 2006.04388, eq. 9). The sum is then divided by the sum of these weights over the
+        batch, at least 1.
+      carl_weight: the factor of PISA's classification-aware regression loss (arXiv 1904.04821),
+        which is added to the localization loss; its authors use 1. 0: it is not computed.
+      carl_k: the exponent of its weights.
+      carl_bias: the minimum of their base, in 0..1.
+      weight: the factor of the whole localization loss (without CARL).
     """
 
     name: str = "smooth_l1"
@@ -229,7 +233,7 @@ class LocalizationOptions:
             )
 
     def _check_numbers_of_boxes(self) -> None:
-        """Refuses numbers that are out of range, or set although the loss does not have them."""
+        """Refuses numbers that are out of range, or that are set although the loss has none."""
         for name, having in _TAKEN_BY.items():
             value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
             if value == default:
@@ -248,17 +252,17 @@ class LocalizationOptions:
 
     @property
     def kind(self) -> str:
-        """The kind of `losses.iou_loss` that a loss on boxes is, or is built on."""
+        """The kind of `losses.iou_loss` that a loss on boxes is or is based on."""
         return "wiou_v1" if self.name in ("wiou_v2", "wiou_v3") else self.name
 
     @property
     def initial_state(self) -> dict[str, float]:
-        """State of the loss before the first step; it is carried from step to step."""
+        """The state of the loss before the first step, which is carried from step to step."""
         return {"wiou_mean": wise_iou.INITIAL_MEAN} if self.kind != self.name else {}
 
     @property
     def initial_w_loc(self) -> float | None:
-        """The constant of eq. 4 before the first step, None where it has to be measured."""
+        """The constant of eq. 4 before the first step; None if it has to be measured."""
         return 1.0 if self.dynamic else self.w_loc
 
 
@@ -268,8 +272,8 @@ class QualityOptions:
 
     Attributes:
       target: 'centreness' (FCOS, arXiv 1904.01355), 'iou' with the ground truth (IoU-aware
-        RetinaNet, arXiv 1912.05992), or 'none': there is no such head.
-      weight: factor of the loss.
+        RetinaNet, arXiv 1912.05992), or 'none' if there is no such head.
+      weight: the factor of the loss.
     """
 
     target: str = "none"
@@ -287,14 +291,14 @@ class ObjectiveOptions:
     Attributes:
       classification: the classification loss.
       localization: the localization loss.
-      normalizer: divisor of both sums. 'positives': the number of positives in the global batch, at
-        least 1. 'positives_at_least_one_per_image': the authors' sum over images of max(positives,
-        1). 'per_image': torchvision's mean over images of each image's loss over its own positives.
-        'moving_average': detectron2's moving average of positives.
-      codec: encoding of a box as the four numbers of an anchor.
-      quality: the loss of a head's predicted quality of its boxes.
-      distribution_weight: factor of the distribution focal loss, if a head outputs the bins of its
-        distances (arXiv 2006.04388); .25 in that paper.
+      normalizer: the divisor of both sums. 'positives': the number of positives in the global
+        batch, at least 1. 'positives_at_least_one_per_image': the authors' sum of max(positives, 1)
+        over images. 'per_image': torchvision's mean over images of each image's loss divided by its
+        positives. 'moving_average': detectron2's moving average of positives.
+      codec: the encoding of a box as four outputs of an anchor.
+      quality: the loss of the predicted quality of boxes.
+      distribution_weight: the factor of the distribution focal loss, if a head outputs the bins of
+        its distances (arXiv 2006.04388); .25 in that paper.
     """
 
     classification: ClassificationOptions = ClassificationOptions()

@@ -28,17 +28,18 @@ from ioub_jax.objective.options import (
 
 
 class PerAnchor(NamedTuple):
-    """Scalars of every anchor, `[B, N]`, the levels concatenated.
+    """Scalars of every anchor, `[B, N]`, with the levels concatenated.
 
     Attributes:
-      labels: int32, 0..C-1, -1 background, -2 ignored.
-      gt_index: int32, the slot of the matched box in its image; anything where not positive.
-      ious: float32, IoU of the predicted box with its matched box; 0 where not positive.
+      labels: int32: 0..C-1 for a class, -1 for background, -2 for ignored.
+      gt_index: int32, the slot of the matched box in its image; any value where not positive.
+      ious: float32, the IoU of the predicted box with its matched box; 0 where not positive.
       classification: float32, the plain loss that a weight multiplies, with a gradient. If weights
-        apply to whole anchors ('softmax', ISR-P), it is the loss of the whole anchor, background
-        included, 0 where ignored. Otherwise it is that of the matched class's entry, 0 where not
+        apply to whole anchors ('softmax', ISR-P), it is the loss of the whole anchor, also for
+        background; 0 where ignored. Otherwise, it is the loss of the matched class's entry; 0 where
+        not positive.
+      localization: float32, the plain loss summed over the box, with a gradient; 0 where not
         positive.
-      localization: float32, plain loss summed over the box, with a gradient; 0 where not positive.
     """
 
     labels: jax.Array
@@ -49,7 +50,7 @@ class PerAnchor(NamedTuple):
 
     @property
     def positive(self) -> jax.Array:
-        """`[B, N]` bool."""
+        """True for positives, `[B, N]` bool."""
         return self.labels >= 0
 
 
@@ -61,7 +62,7 @@ def _localization_loss(
     options: ObjectiveOptions,
     image_size: tuple[int, int] | None = None,
 ) -> jax.Array:
-    """Plain localization loss `[B, N_l]` of every anchor, against its matched box."""
+    """Returns the plain localization loss `[B, N_l]` of every anchor and its matched box."""
     chosen = options.localization
     if chosen.name not in DELTA_LOSSES:
         return _box_loss(decoded, targets, chosen, image_size)
@@ -76,7 +77,7 @@ def _box_loss(
     chosen: LocalizationOptions,
     image_size: tuple[int, int] | None,
 ) -> jax.Array:
-    """A loss on boxes; Wise-IoU v2 and v3 without their weights, which take the whole batch."""
+    """Returns a loss on boxes, without the weights of Wise-IoU v2 and v3, which need the batch."""
     if chosen.name == "nwd":
         return losses.normalized_wasserstein_distance(
             decoded, targets, constant=chosen.nwd_constant
@@ -99,7 +100,7 @@ def _box_loss(
 def _classification_loss(
     sigmoids: Sigmoids, positive: jax.Array, ious: jax.Array, options: ClassificationOptions
 ) -> jax.Array:
-    """Plain classification loss `[B, N_l]` of sigmoids, as in `PerAnchor.classification`."""
+    """Returns the plain classification loss of sigmoids, `[B, N_l]`, as in `PerAnchor`."""
     focal_loss = functools.partial(
         losses.sigmoid_focal_loss, alpha=options.alpha, gamma=options.gamma
     )
@@ -112,18 +113,18 @@ def _classification_loss(
         # Only the logits and labels of the entries are kept for the gradient.
         return jax.checkpoint(of_whole_anchors)(sigmoids)
     matched = matched_logits(sigmoids, positive.shape[1])
-    # Each a detector of one class, and ignored where there is none.
+    # Each entry detects one class; anchors without a matched class are ignored.
     logits, labels = matched[..., None], jnp.where(positive, 0, -2)
     if options.class_weights is None or options.name == "focal":
         return focal_loss(logits, labels)[..., 0]
     if options.name not in IOU_TARGET_LOSSES:
         return focal_loss(logits, labels)[..., 0]
-    # Weighted by class alone, for which it takes the very loss.
+    # There are only class weights, which multiply the loss of the entry itself.
     return iou_target_loss(options)(logits, labels, ious)[..., 0]
 
 
 def iou_target_loss(options: ClassificationOptions) -> Callable[..., jax.Array]:
-    """The loss whose target is the IoU, of logits, labels and IoUs."""
+    """The loss whose target is the IoU, as a function of logits, labels and IoUs."""
     if options.name == "quality_focal":
         return functools.partial(losses.quality_focal_loss, beta=options.gamma)
     if options.name == "mal":
@@ -133,13 +134,13 @@ def iou_target_loss(options: ClassificationOptions) -> Callable[..., jax.Array]:
 
 
 def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:
-    """Logits `[B, N_l]` of the matched classes, 0 where not positive.
+    """Logits `[B, N_l]` of the matched classes; 0 where not positive.
 
-    A sum over a mask rather than a gather, whose gradient would be a scatter.
+    They are computed by a masked sum, since the gradient of a gather would be a scatter.
     """
-    # A product of bfloat16 is one on a TPU, of float32 six; and half the bytes.
+    # In bfloat16, this is one product on a TPU instead of the six of float32, with half the bytes.
     logits = sum_of_entries(jnp.where(sigmoids.labels == 0, sigmoids.logits, 0.0), anchors)
-    # XLA would otherwise make float32 of it first, and then lay it out as [B, N].
+    # Otherwise, XLA would convert to float32 first and then change the layout to [B, N].
     return jax.lax.optimization_barrier(logits).astype(jnp.float32)
 
 
@@ -153,11 +154,11 @@ def _level_scalars(
     gt_index: jax.Array,
     targets: jax.Array,
 ) -> PerAnchor:
-    """The per-anchor scalars of one level."""
+    """Returns the per-anchor scalars of one level."""
     positive = labels >= 0
     deltas = coordinates(deltas, anchors.shape[0]).astype(jnp.float32)
     anchors = jnp.broadcast_to(anchors[None], targets.shape)
-    # A target box of an anchor without one is the anchor itself: its loss is masked, and finite.
+    # The target of an anchor without a box is the anchor itself, so that its masked loss is finite.
     targets = jnp.where(positive[..., None], targets, anchors)
     decoded = options.codec.decode(deltas, anchors)
     ious = box_ops.aligned_iou(jax.lax.stop_gradient(decoded), targets)
@@ -186,21 +187,21 @@ def per_anchor_scalars(
     *,
     image_size: tuple[int, int] | None = None,
 ) -> PerAnchor:
-    """Scalars from which the weights are computed; arguments as `detection_objective`."""
+    """Scalars from which the weights are computed; arguments as in `detection_objective`."""
     matches = with_int32(matches)
     with_labels = labelled(logits, anchors, matches, options.classification)
     return scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
 
 
 def with_int32(matches: Matches) -> Matches:
-    """Matches with int32 labels and indices; those given may be of any integer dtype."""
+    """Matches with int32 labels and indices, from any integer dtype."""
     return matches._replace(
         labels=box_ops.as_int32(matches.labels),
         gt_index=box_ops.as_int32(matches.gt_index, "gt_index"),
     )
 
 
-#: Logits of the levels as the losses read them: sigmoids, or arrays for a softmax.
+#: The logits of the levels in the form of the losses: `Sigmoids`, or arrays for a softmax.
 Labelled = Sequence[Sigmoids | jax.Array]
 
 
@@ -210,7 +211,7 @@ def labelled(
     matches: Matches,
     options: ClassificationOptions,
 ) -> Labelled:
-    """Logits, and labels beside each where they are sigmoids."""
+    """The logits, together with their labels if they are sigmoids."""
     if options.name == "softmax":
         return logits
     return sigmoids_of_levels(logits, matches.labels, [level.shape[0] for level in anchors])
@@ -225,7 +226,7 @@ def scalars_of(
     options: ObjectiveOptions,
     image_size: tuple[int, int] | None,
 ) -> PerAnchor:
-    """`per_anchor_scalars` of logits that have their labels."""
+    """As `per_anchor_scalars`, for logits that already have their labels."""
     sizes = [level.shape[0] for level in anchors]
     levels = [
         _level_scalars(options, image_size, *level)

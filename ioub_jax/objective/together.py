@@ -1,4 +1,4 @@
-"""Classification losses that are not sums over entries but depend on the whole batch."""
+"""Classification losses that depend on the whole batch instead of being sums over entries."""
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +20,13 @@ def ranked_sums(
 ) -> jax.Array:
     """Ranking losses of each image's positives, ranked among all entries of the batch.
 
-    The logits of all levels are concatenated for this, a copy that the other losses do without.
+    This concatenates the logits of all levels, a copy that the other losses avoid.
 
     Args:
-      logits: of the levels, with their labels.
-      scalars: of every anchor.
-      level_sizes: anchors of each level.
-      options: which of `RANKING_LOSSES`.
+      logits: the logits of the levels, with their labels.
+      scalars: the scalars of every anchor.
+      level_sizes: the number of anchors of each level.
+      options: the options; `name` is one of `RANKING_LOSSES`.
 
     Returns:
       `[B]`.
@@ -53,7 +53,7 @@ def ranked_sums(
 
 
 def ghm_sums(logits: Labelled, options: ClassificationOptions) -> jax.Array:
-    """GHM-C of each image, `[B]`, its bins counted over the batch; their sum is the loss.
+    """GHM-C of each image, `[B]`, with bins that are counted over the batch; the sum is the loss.
 
     This is `losses.ghm_c_loss` level by level, with the counts of all levels.
     """
@@ -62,13 +62,13 @@ def ghm_sums(logits: Labelled, options: ClassificationOptions) -> jax.Array:
         counts_of_bins(_gradient_norms(level), level.labels != -2, options.bins) for level in levels
     )
     of_bins, _ = weights_of_bins(jnp.asarray(counts), None, 0.0)
-    # Nothing of an entry but its logit and label is kept for the gradient.
+    # For the gradient, only the logit and the label of an entry are kept in memory.
     level_sums = jax.checkpoint(_ghm_level_sums)
     return jnp.asarray(sum(level_sums(level, of_bins) for level in levels))
 
 
 def _ghm_level_sums(level: Sigmoids, of_bins: jax.Array) -> jax.Array:
-    """GHM-C of one level's sigmoids, summed over each image: `[B]`."""
+    """Returns GHM-C of one level's sigmoids, summed over each image: `[B]`."""
     cross_entropy, _ = softplus_of_both_signs(_wrong(level))
     values = weights_of_entries(_gradient_norms(level), of_bins) * cross_entropy
     values = jnp.where(level.labels != -2, values, 0.0)
@@ -80,6 +80,6 @@ def _gradient_norms(level: Sigmoids) -> jax.Array:
 
 
 def _wrong(level: Sigmoids) -> jax.Array:
-    """The logits of the wrong answers, float32."""
+    """Returns the logits of the wrong answers, float32."""
     logits = level.logits.astype(jnp.float32)
     return jnp.where(level.labels == 0, -logits, logits)

@@ -1,4 +1,4 @@
-"""Weights of anchors: the IoU-balanced weights, and PISA's."""
+"""Weights of anchors: IoU-balanced weights and those of PISA."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,16 @@ from ioub_jax.objective.per_anchor import Labelled, PerAnchor, matched_logits
 def classification_weights(
     scalars: PerAnchor, level_sizes: list[int], options: ClassificationOptions
 ) -> jax.Array:
-    """Weights `[B, N]` of the positives' classification loss, 1 where not positive.
+    """Weights `[B, N]` of the positives' classification loss; 1 where not positive.
 
-    IoU-balanced: eq. 2 of arXiv 1908.05641 over the scope that `options.normalizer_scope` names.
-    ISR-P: PISA's (arXiv 1904.04821) over the whole batch, whose anchors it sorts.
+    The IoU-balanced weights are eq. 2 of arXiv 1908.05641 over the scope that
+    `options.normalizer_scope` names. The weights of ISR-P are those of PISA (arXiv 1904.04821) over
+    the whole batch, whose anchors are sorted.
 
     Args:
-      scalars: of every anchor.
-      level_sizes: anchors of each level.
-      options: which weights.
+      scalars: the scalars of every anchor.
+      level_sizes: the number of anchors of each level.
+      options: the choice of weights.
 
     Returns:
       `[B, N]` float32, under `stop_gradient`.
@@ -55,7 +56,7 @@ def classification_weights(
 def localization_weights(
     scalars: PerAnchor, w_loc: jax.Array, options: LocalizationOptions
 ) -> jax.Array:
-    """IoU-balanced weights `[B, N]` of the localization loss (eq. 4, or 5 where dynamic)."""
+    """IoU-balanced weights `[B, N]` of the localization loss (eq. 4, or eq. 5 if dynamic)."""
     if options.dynamic and options.lambda_ == 0:
         return jnp.ones_like(scalars.localization)
     if options.dynamic:
@@ -72,13 +73,14 @@ def with_wise_weights(
 ) -> tuple[PerAnchor, Mapping[str, jax.Array]]:
     """The scalars with the localization loss of Wise-IoU v2 or v3, and the next state.
 
-    Its weights need the mean of 1 - IoU over the positives of the batches so far, so they are
-    applied once those of all levels are known. Other losses stay unchanged, and have no state.
+    The weights of these losses need the mean of 1 - IoU over the positives of all batches so far,
+    so they are applied when the positives of all levels are known. Other losses are unchanged and
+    have no state.
 
     Args:
-      scalars: of every anchor.
-      state: of the batch before, None before the first one.
-      options: which loss.
+      scalars: the scalars of every anchor.
+      state: the state of the previous batch; None before the first one.
+      options: the localization loss.
     """
     initial = {name: jnp.float32(value) for name, value in options.initial_state.items()}
     if not initial:
@@ -104,7 +106,7 @@ def matched_scores(
 ) -> jax.Array:
     """Scores `[B, N]` of the positives' classes, with a gradient; arguments as `carl_weights`."""
     if options.name == "softmax":
-        # The cross entropy of a positive is minus the logarithm of its score.
+        # The cross entropy of a positive is the negative logarithm of its score.
         return jnp.exp(-scalars.classification)
     levels = zip(logits, level_sizes, strict=True)
     matched = [matched_logits(level, n) for level, n in levels if isinstance(level, Sigmoids)]
@@ -122,13 +124,13 @@ def carl_weights(
     They have mean 1 over the positives of the batch. With sigmoids, the logits are read once more.
 
     Args:
-      logits: of the levels, with their labels.
-      scalars: of every anchor.
-      level_sizes: anchors of each level.
-      options: `classification.name` defines the score.
+      logits: the logits of the levels, with their labels.
+      scalars: the scalars of every anchor.
+      level_sizes: the number of anchors of each level.
+      options: the options; `classification.name` defines the score.
 
     Returns:
-      `[B, N]` float32, 1 where not positive.
+      `[B, N]` float32; 1 where not positive.
     """
     return losses.carl_weights(
         matched_scores(logits, scalars, level_sizes, options.classification),

@@ -1,7 +1,8 @@
 """Pictures of data and of training runs: labels, detections, positive anchors, diagnostics.
 
-Each function but `diagnostics` writes one PNG from plain arrays, with matplotlib's Figure objects
-and never pyplot's global state, so that it can run in a loop, in a thread and without a display.
+Each function except `diagnostics` writes one PNG from plain arrays. It uses matplotlib's Figure
+objects and not pyplot's global state, so that it can run in a loop, in a thread and without a
+display.
 Boxes are `[..., 4]` xyxy in pixels of the image they are drawn on.
 """
 

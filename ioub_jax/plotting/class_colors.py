@@ -9,14 +9,14 @@ from ioub_jax.plotting.drawing import Values
 
 Color = tuple[float, float, float, float]
 
-# tab20: its strong colours first, their pale partners after, and grey last.
+# tab20 with its strong colours first, then their pale counterparts, and grey last.
 CLASS_COLORS = [
     matplotlib.colormaps["tab20"](index)
     for index in (*range(0, 14, 2), 16, 18, *range(1, 14, 2), 17, 19, 14, 15)
 ]
-# Around every outline: a dark rim keeps every colour apart from every background.
+# A dark rim around every outline separates its colour from any background.
 RIM = "#000000a0"
-_LIGHT = 0.55  # luminance from which black is easier to read than white
+_LIGHT = 0.55  # the luminance above which black text is easier to read than white
 
 
 def class_color(label: int) -> Color:
@@ -28,8 +28,9 @@ def class_colors(labels: Iterable[Values], classes: Sequence[str]) -> dict[int, 
     """A colour for each label that is drawn, in the order of the labels.
 
     Args:
-      labels: those of each image.
-      classes: the name of each label; of more than 20 those that are drawn share the colours out.
+      labels: the labels of each image.
+      classes: the name of each label. If there are more than 20 classes, the colours are
+        distributed among those that are drawn.
     """
     seen = sorted({int(label) for array in labels for label in np.asarray(array).reshape(-1)})
     return {
@@ -38,5 +39,5 @@ def class_colors(labels: Iterable[Values], classes: Sequence[str]) -> dict[int, 
 
 
 def ink_on(color: Color) -> str:
-    """The colour of letters on a colour, 'white' or 'black'."""
+    """The colour of text on a background colour, 'white' or 'black'."""
     return "white" if np.dot(color[:3], (0.299, 0.587, 0.114)) < _LIGHT else "black"

@@ -24,8 +24,8 @@ def learning_curves(
 ) -> None:
     """Draws the curves of a run: losses, IoU of its positives, average precision, learning rate.
 
-    Losses and IoU are drawn twice, faint as they were logged and strong as a running mean over 5 %
-    of the records. A key that no record has leaves its curve away.
+    Losses and IoU are drawn twice: faintly as they were logged, and strongly as a running mean over
+    5 % of the records. A key that no record has is not drawn.
 
     Args:
       path: the PNG to write.
@@ -33,10 +33,11 @@ def learning_curves(
         `loss_localization`, `mean_positive_iou`, `learning_rate`.
       evaluations: evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
         `without_ema_AP`, and `loss`; None is a gap. The axis of AP begins at 0 and ends above the
-        highest.
-      precision: what they call AP: `voc_AP` for `voc_AP`, `voc_AP50` and so on.
-      others: keys of further numbers of evaluations, a panel each.
-      title: A line above the panels.
+        highest value.
+      precision: the key of AP in the evaluations, such as `voc_AP`; other keys follow from it,
+        such as `voc_AP50`.
+      others: the keys of further numbers of the evaluations, each of which gets a panel.
+      title: a line above the panels.
     """
     rows = 2 + (len(others) + 1) // 2
     figure = Figure(figsize=(11, 3.5 * rows), dpi=DPI, layout="constrained")
@@ -81,7 +82,7 @@ def learning_curves(
 def _plot_others(
     panels: Sequence[Axes], evaluations: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> Sequence[Axes]:
-    """Draws a number in each panel, and returns the panels in use."""
+    """Draws one number in each panel, and returns the panels in use."""
     for axes, key in zip(panels[: len(keys)], keys, strict=True):
         steps, values = _series(evaluations, key)
         if steps.size:
@@ -94,7 +95,7 @@ def _plot_others(
 
 
 def _plot_without_ema(axes: Axes, evaluations: Sequence[Mapping[str, Any]], key: str) -> None:
-    """Draws a number of the weights themselves, beside that of their moving average."""
+    """Draws a number for the weights without their moving average."""
     steps, values = _series(evaluations, f"without_ema_{key}")
     if steps.size:
         label = f"{printable(key)} without EMA"
@@ -102,20 +103,21 @@ def _plot_without_ema(axes: Axes, evaluations: Sequence[Mapping[str, Any]], key:
 
 
 def _precision_end(curves: Sequence[ArrayLike]) -> float:
-    """The upper end of an axis of average precision: a tenth above all curves, at most 1.
+    """Returns the upper end of an axis of average precision: a multiple of .1 above all curves.
 
-    Low curves would lie at the bottom of an axis to 1; tenths let pictures of alike runs be alike.
+    It is at most 1. On an axis up to 1, low curves would be at the bottom. Multiples of .1 give
+    similar runs the same axis.
     """
     values = np.concatenate([np.zeros(0), *map(np.asarray, curves)])
     values = values[np.isfinite(values)]
     if not values.size:
         return 1.0
-    # At least a quarter of a tenth stays free above the highest.
+    # At least .025 stays free above the highest value.
     return min(int(10 * values.max() + 1.25) / 10, 1.0)
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one metric, where it was recorded; None becomes a gap."""
+    """Returns the steps and values of a metric where it was recorded; None becomes a gap."""
     present = [record for record in records if key in record]
     values = [np.nan if record[key] is None else float(record[key]) for record in present]
     return np.array([int(record["step"]) for record in present]), np.array(values)
@@ -124,7 +126,7 @@ def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray,
 def _plot_smoothed(
     axes: Axes, records: Sequence[Mapping[str, Any]], key: str, label: str, color: str
 ) -> None:
-    """Draws a metric as logged, faint, and its mean over a centred window, strong."""
+    """Draws a metric faintly as logged, and strongly as its mean over a centred window."""
     steps, values = _series(records, key)
     finite = np.isfinite(values)
     steps, values = steps[finite], values[finite]
@@ -133,14 +135,14 @@ def _plot_smoothed(
     half = len(values) // 40
     index = np.arange(len(values))
     first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
-    total = np.concatenate([[0.0], np.cumsum(values)])  # Every mean is then one subtraction.
+    total = np.concatenate([[0.0], np.cumsum(values)])  # each mean is then one subtraction
     smooth = (total[last] - total[first]) / (last - first)
     axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
     axes.plot(steps, smooth, color=color, linewidth=1.8, marker=_marker(steps), label=label)
 
 
 def _marker(steps: np.ndarray) -> str:
-    """A single point needs a marker: a line through it has no length."""
+    """Returns a marker for a single point, since a line through it has no length."""
     return "o" if len(steps) == 1 else ""
 
 

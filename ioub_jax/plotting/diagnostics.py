@@ -13,13 +13,13 @@ from ioub_jax.plotting.score_and_iou import correlation_by_class, iou_bins, scor
 
 
 def diagnostics(folder: str | os.PathLike[str], report: Mapping[str, Any]) -> list[str]:
-    """Draws every picture for which a report has the numbers, several runs in each.
+    """Draws every picture for which a report has the numbers; each picture shows all runs.
 
     Args:
-      folder: where the PNGs go; it must exist.
-      report: `runs`, name -> what `evaluation.diagnosis_to_json` gives, with `suppression` and
-        `histograms` (`records` and `ranges`) where they are known; and `gradient_norm`.
-        The runs must have the same classes.
+      folder: the folder for the PNGs; it must exist.
+      report: `runs` and `gradient_norm`. `runs` maps names to the results of
+        `diagnostics.of_detections.diagnosis_to_json`, with `suppression` and `histograms`
+        (`records` and `ranges`) if they are known. The runs must have the same classes.
 
     Returns:
       the names of the files.

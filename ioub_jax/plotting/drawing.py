@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 DPI = 150
-# Okabe and Ito's, told apart by colour-blind readers too.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-# One for each of several runs in a picture; a seventh run begins anew.
+# The colours of the runs in a picture; they repeat from the seventh run on.
 RUN_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
-_LETTERS_AN_INCH = 14  # of a caption
+_LETTERS_AN_INCH = 14  # in a caption
 
 Boxes = Any  # array-like [n, 4]
 Values = Any  # array-like [n]
@@ -27,15 +27,15 @@ Runs = Mapping[str, Mapping[str, Any]]
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """The visible part of an image of any channels, `[H, W, 3]`: the first three, or one as grey.
+    """The visible part `[H, W, 3]` of an image: its first three channels, or one channel as grey.
 
-    Of four, red, green, blue and near infrared, that is the colours.
+    Of four channels (red, green, blue and near infrared), these are the colours.
     """
     return image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
 
 
 def show_image(axes: Axes, image: np.ndarray) -> None:
-    """Shows an image so that pixel i covers [i, i + 1), as boxes count."""
+    """Shows an image such that pixel i covers [i, i + 1), the convention of boxes."""
     height, width = image.shape[:2]
     axes.imshow(
         as_rgb(np.asarray(image)), extent=(0, width, height, 0), interpolation="antialiased"
@@ -44,7 +44,7 @@ def show_image(axes: Axes, image: np.ndarray) -> None:
 
 
 def draw_ground_truth(axes: Axes, boxes: Boxes, labels: Values) -> None:
-    """Draws boxes as white dashes on black, except those with a negative label."""
+    """Draws boxes as white dashes on black, except boxes with a negative label."""
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     for box in boxes[np.asarray(labels).reshape(-1) >= 0]:
         for color, style in (("black", "-"), ("white", (0, (3, 3)))):
@@ -60,7 +60,7 @@ def rectangle(box: np.ndarray, **style: Any) -> Rectangle:
 
 
 def ground_truth_handle() -> tuple[Line2D, Line2D]:
-    """The legend's sample of a ground-truth outline: white dashes on black."""
+    """The legend's sample for a ground-truth outline: white dashes on black."""
     return (
         Line2D([], [], color="black", linewidth=2),
         Line2D([], [], color="white", linewidth=1.2, linestyle=(0, (2, 2))),
@@ -73,7 +73,7 @@ def run_color(number: int) -> str:
 
 
 def decimals(value: float | None, digits: int = 3) -> str:
-    """A number as the pictures print it; `-` for one that does not exist."""
+    """A number as the pictures print it; `-` if it does not exist."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -91,10 +91,10 @@ def tidy(axes: Axes, *, grid: Literal["both", "x", "y"] = "both") -> None:
 
 
 def printable(name: str) -> str:
-    """A name that matplotlib draws as it stands, without warnings.
+    """A name that matplotlib draws literally and without warnings.
 
-    What the font cannot draw becomes an empty box; a dollar does not start a formula; a leading
-    underscore does not hide the name from a legend.
+    Characters that the font lacks become an empty box, a dollar sign does not start a formula, and
+    a leading underscore does not hide the name from a legend.
     """
     glyphs = _glyphs()
     text = "".join(letter if ord(letter) in glyphs else "\u25a1" for letter in name)
@@ -104,6 +104,6 @@ def printable(name: str) -> str:
 
 @functools.cache
 def _glyphs() -> frozenset[int]:
-    """The code points that the default font can draw."""
+    """Returns the code points that the default font can draw."""
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     return frozenset(font.get_charmap())

@@ -24,18 +24,19 @@ def comparison(
 ) -> None:
     """Draws the results of every run, and the paired differences with their intervals.
 
-    Above, a point is a run, and the runs of one seed are joined: lines that rise together show a
-    gain that chance of the seed does not. Below, an interval that keeps clear of 0 is a difference.
+    In the upper row, a point is a run, and the runs with the same seed are joined: lines that rise
+    together show a gain that does not depend on the seed. In the lower row, an interval that
+    excludes 0 shows a difference.
 
     Args:
       path: the PNG to write.
       values: arm -> metric -> seed -> value, the reference first.
       intervals: arm -> metric -> mean, lower and upper bound of the difference from the
-        reference; None where there is no interval. Of arms `KEY=VALUE` that have the key in
-        common the values alone stand below the panels.
-      metrics: which metrics, a column each.
-      hundredths: those whose differences are drawn in hundredths; of others, as they are.
-      title: A line above the panels, over what the colours mean.
+        reference; None if there is no interval. If all arms are named `KEY=VALUE` with the same
+        key, only the values are written below the panels.
+      metrics: the metrics, each in a column.
+      hundredths: the metrics whose differences are drawn in hundredths.
+      title: a line above the panels and the meaning of the colours.
     """
     shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
     width = max(7.0, 0.9 * len(values) + 1.0) * max(1, len(shown)) / 2
@@ -86,7 +87,7 @@ def _plot_differences(
         if interval is None:
             continue
         mean, low, high = (factor * bound for bound in interval)
-        # What a table would round to no difference is not shown as one.
+        # A difference that a table would round to 0 is not shown as one.
         least = 0.0005 * factor
         color = GREEN if low > least else ORANGE if high < -least else GREY
         axes.plot([place, place], [low, high], color=color, lw=2.5, solid_capstyle="butt")
@@ -95,7 +96,7 @@ def _plot_differences(
 
 
 def _name_units(panels: Sequence[Axes], in_hundredths: Sequence[bool]) -> None:
-    """Labels the first panel, and the first with another unit, with the unit of a difference."""
+    """Writes the unit of the differences at the first panel, and at each panel where it changes."""
     for column, (axes, hundredths) in enumerate(zip(panels, in_hundredths, strict=True)):
         if column == 0:
             unit = " (hundredths)" if hundredths else ""
@@ -105,7 +106,7 @@ def _name_units(panels: Sequence[Axes], in_hundredths: Sequence[bool]) -> None:
 
 
 def _short_names(arms: Sequence[str]) -> tuple[str, list[str]]:
-    """The key that all arms are values of, and their values; else an empty key and the arms."""
+    """Returns the key that all arms share and their values, or else an empty key and the arms."""
     pairs = [arm.rpartition("=") for arm in arms]
     keys = {key for key, _, _ in pairs}
     if len(keys) == 1:
@@ -114,7 +115,7 @@ def _short_names(arms: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _name_arms(axes: Axes, names: Sequence[str]) -> None:
-    """Writes the arms below the panels, which share this axis, rotated by their length."""
+    """Writes the arms below the panels, which share this axis; long names are rotated."""
     longest = max(map(len, names))
     turn = 0 if longest <= 4 else 35 if longest <= 16 else 90
     axes.set_xlim(-0.5, len(names) - 0.5)

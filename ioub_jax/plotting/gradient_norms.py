@@ -1,4 +1,4 @@
-"""Gradient of the IoU-balanced localization loss at good and at bad boxes."""
+"""Gradient of the IoU-balanced localization loss for good and bad boxes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def gradient_norm(path: str | os.PathLike[str], curves: Sequence[Mapping[str, An
 
     Args:
       path: the PNG to write.
-      curves: from `diagnostics.gradient_norm.gradient_norms`.
+      curves: the result of `diagnostics.gradient_norm.gradient_norms`.
     """
     figure = Figure(figsize=(13, 5.6), dpi=DPI, layout="constrained")
     for axes, (kind, title) in zip(

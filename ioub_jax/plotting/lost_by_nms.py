@@ -24,11 +24,11 @@ _FEWEST = 10
 
 
 def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
-    """Draws how well objects are localized before and after NMS, and the cost of the difference.
+    """Draws how well objects are localized before and after NMS, and the losses by NMS.
 
     Args:
       path: the PNG to write.
-      runs: name -> a dict with `suppression`, `diagnostics.suppression.Suppression` as a dict.
+      runs: name -> a dict with `suppression`, a `diagnostics.suppression.Suppression` as a dict.
     """
     figure = Figure(figsize=(14, 5), dpi=DPI, layout="constrained")
     recall, means, by_iou = figure.subplots(1, 3, width_ratios=(1.15, 0.9, 1))

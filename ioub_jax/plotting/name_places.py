@@ -1,4 +1,4 @@
-"""Places of the names of boxes, in every picture."""
+"""Places for the names of boxes in pictures."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ def free_place(
     image: tuple[float, float],
     taken: Sequence[np.ndarray],
 ) -> np.ndarray | None:
-    """A place for a box's name, in the image and over no other name, or None.
+    """A place for a box's name inside the image that covers no other name, or None.
 
     Args:
       box: `[4]` xyxy in pixels of the image.
-      name: width and height of the name, in these pixels.
+      name: width and height of the name, in pixels of the image.
       image: width and height of the image.
-      taken: the places of other names, `[4]` xyxy each.
+      taken: the places of other names, each `[4]` xyxy.
     """
     (width, height), (image_width, image_height) = name, image
     x0, y0, x1, y1 = box
@@ -32,5 +32,5 @@ def free_place(
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """True if two places have an area in common."""
+    """True if two places overlap."""
     return bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())

@@ -20,11 +20,11 @@ def draw_on_image(
     *,
     least_side: int = 0,
 ) -> np.ndarray:
-    """The image with boxes, each with its class's name and score.
+    """The image with boxes, each with the name of its class and its score.
 
-    Colours, rims and names are those of a `contact_sheet`: the best detection is on top of the
-    others and first to choose a place for its name, and a name that would cover another is left
-    out. Lines and letters grow with the image.
+    Colours, rims and names are as in a `contact_sheet`: better detections are drawn on top of
+    others and are the first to get a place for their names, and a name that would cover another is
+    left out. Lines and letters scale with the image.
 
     Args:
       image: uint8 `[H, W, channels]`.
@@ -32,11 +32,11 @@ def draw_on_image(
       labels: `[k]`.
       scores: `[k]`.
       classes: the name of each label.
-      least_side: an image whose longer side has less is enlarged by a whole factor to at least so
-        many pixels, so that names can be read.
+      least_side: the minimum length of the longer side, in pixels. A smaller image is enlarged by
+        a whole factor, so that names are legible.
 
     Returns:
-      uint8 `[H, W, 3]`, times the factor.
+      uint8 `[H, W, 3]`; both sides are multiplied by the factor.
     """
     image = as_rgb(image)
     factor = max(-(-least_side // max(image.shape[:2])), 1)
@@ -73,7 +73,7 @@ def _places(
     names: list[str],
     size: tuple[int, int],
 ) -> list[np.ndarray | None]:
-    """Place of each name, the names of the first boxes first."""
+    """Returns the place of each name or None; the first boxes get their places first."""
     places: list[np.ndarray | None] = []
     for box, name in zip(boxes, names, strict=True):
         left, top, right, bottom = pen.textbbox((0, 0), name, font=font)
@@ -83,7 +83,7 @@ def _places(
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: np.ndarray, color: tuple[int, ...], line: int) -> None:
-    """Draws the outline of a box; its last pixels are those before its right and lower edge."""
+    """Draws the outline of a box; its last pixels are inside its right and lower edge."""
     x0, y0, x1, y1 = box
     corners = np.array([x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)])
     width, height = corners[2:] - corners[:2]

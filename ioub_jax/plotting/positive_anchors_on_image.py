@@ -40,17 +40,18 @@ def positive_anchors(
     """Draws an image's positive anchors with their IoUs and weights.
 
     The left panel colours every positive anchor's centre and predicted box by the IoU of that box
-    with its object, the middle one by its weight in the loss, the right one plots weight against
-    IoU. With an IoU-balanced loss the pictures agree: what is well localized weighs more.
+    with its object, the middle one by its weight in the loss, and the right one plots weight
+    against IoU. With an IoU-balanced loss, the panels agree: well localized boxes have larger
+    weights.
 
     Args:
       path: the PNG to write.
       image: uint8 [H, W, 3].
-      boxes: ground truth [M, 4].
+      boxes: the ground-truth boxes [M, 4].
       anchors: the P positive anchors [P, 4].
-      predicted_boxes: the boxes decoded from them [P, 4].
-      ious: IoU of each predicted box with its ground-truth box [P], in [0, 1].
-      weights: the loss's weight of each [P]; 1 is the plain loss.
+      predicted_boxes: the boxes decoded from the predictions of these anchors [P, 4].
+      ious: the IoU of each predicted box with its ground-truth box [P], in [0, 1].
+      weights: the weight of each anchor in the loss [P]; 1 is that of the plain loss.
       title: a line above the panels.
     """
     anchors, predicted_boxes = (
@@ -69,7 +70,7 @@ def positive_anchors(
         (left, ious, 1.0, "IoU of the predicted box"),
         (middle, weights, most, "weight in the loss"),
     ):
-        # A dim grey image leaves the colours to the anchors.
+        # The image is dim and grey, so that the colours of the anchors stand out.
         grey = np.asarray(image, np.float64).mean(-1, keepdims=True)
         show_image(axes, np.repeat(50 + 0.5 * grey, 3, axis=-1).astype(np.uint8))
         axes.set_axis_off()
@@ -98,10 +99,10 @@ def positive_anchors(
 def _draw_anchors(
     axes: Axes, anchors: np.ndarray, predicted_boxes: np.ndarray, values: np.ndarray, limit: float
 ) -> ScalarMappable:
-    """Draws predicted boxes and anchors' centres coloured by a value in [0, limit], largest on top.
+    """Draws predicted boxes and anchor centres coloured by a value in [0, limit], largest on top.
 
     Returns:
-      what a colour bar needs.
+      the mapping from values to colours, for a colour bar.
     """
     mapped = ScalarMappable(Normalize(0, limit), cmap="viridis")
     order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""Changes of a run's positives, and of their weights, during training."""
+"""Changes of a run's positives and their weights during training."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ def positives(
 
     Args:
       path: the PNG to write.
-      records: name of the run -> its `histograms.jsonl`, at least one record each.
-      ranges: key of a record -> where its first bin begins and its last one ends; the bins are
-        of equal width.
+      records: name of the run -> the records of its `histograms.jsonl`, at least one.
+      ranges: key of a record -> the lower edge of its first bin and the upper edge of its last one;
+        the bins have equal width.
     """
     rows = len(records)
     figure = Figure(figsize=(13, 3.3 * rows + 1.2), dpi=DPI, layout="constrained")
@@ -57,7 +57,7 @@ def _draw_heat_map(
 ) -> Any:
     counts = np.array([record[key] for record in records], float)
     steps = np.array([record["step"] for record in records], float)
-    # Of many records several are added to one column.
+    # If there are many records, several are added to a column.
     groups = np.array_split(np.arange(len(steps)), min(len(steps), _MOST_COLUMNS))
     counts = np.stack([counts[group].sum(axis=0) for group in groups])
     edges = np.concatenate([[0.0], [steps[group[-1]] for group in groups]])

@@ -23,7 +23,7 @@ from ioub_jax.plotting.drawing import (
 )
 
 _STYLES: Mapping[str, Any] = {"0.50": "-", "0.75": "--", "0.90": ":"}
-# What the error is made of, and how strong each part's colour is.
+# The components of the error, and the strength of their colours.
 _PARTS = (("boxes that do not fit", 1.0), ("false positives", 0.55), ("objects not found", 0.2))
 
 
@@ -32,7 +32,8 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
 
     Args:
       path: the PNG to write.
-      runs: name -> what `evaluation.diagnosis_to_json` gives; `curves` and `metrics` are read.
+      runs: name -> the result of `diagnostics.of_detections.diagnosis_to_json`; `curves` and
+        `metrics` are read.
     """
     first = next(iter(runs.values()))["curves"]
     columns = min(len(first), 4 if len(first) <= 24 else 8)
@@ -68,7 +69,7 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
 
 def _ap(run: Mapping[str, Any]) -> str:
     metrics = run["metrics"]
-    # The curves are of all detections that are counted.
+    # The curves include all detections that are counted.
     key = f"AP@{metrics['counted']}" if "counted" in metrics else "AP"
     return f"{key} {decimals(metrics[key])}"
 
@@ -86,7 +87,8 @@ def lrp(path: str | os.PathLike[str], runs: Runs) -> None:
 
     Args:
       path: the PNG to write.
-      runs: name -> what `evaluation.diagnosis_to_json` gives; `lrp` and `metrics` are read.
+      runs: name -> the result of `diagnostics.of_detections.diagnosis_to_json`; `lrp` and `metrics`
+        are read.
     """
     first = next(iter(runs.values()))["lrp"]
     height = 0.8 / len(runs)
@@ -146,7 +148,8 @@ def calibration(path: str | os.PathLike[str], runs: Runs) -> None:
 
     Args:
       path: the PNG to write.
-      runs: name -> what `evaluation.diagnosis_to_json` gives; `calibration` is read.
+      runs: name -> the result of `diagnostics.of_detections.diagnosis_to_json`; `calibration` is
+        read.
     """
     figure = Figure(figsize=(13, 5.6), dpi=DPI, layout="constrained")
     precision, located, fits, counts = figure.subplot_mosaic(

@@ -29,7 +29,8 @@ def score_against_iou(path: str | os.PathLike[str], runs: Runs) -> None:
 
     Args:
       path: the PNG to write.
-      runs: name -> what `evaluation.diagnosis_to_json` gives; `correlation` is read.
+      runs: name -> the result of `diagnostics.of_detections.diagnosis_to_json`; `correlation` is
+        read.
     """
     columns = min(len(runs), _COLUMNS)
     rows = -(-len(runs) // columns)
@@ -73,7 +74,7 @@ def _draw_density(axes: Axes, correlation: Mapping[str, Any], number: int) -> An
 
 
 def _mean_scores(correlation: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    """Middle and mean score of every bin of IoU with detections."""
+    """Returns the middle and the mean score of every bin of IoU with enough detections."""
     bins = [row for row in correlation["iou_bins"] if row["detections"] >= _FEWEST]
     return [(row["lower"] + row["upper"]) / 2 for row in bins], [row["score"] for row in bins]
 

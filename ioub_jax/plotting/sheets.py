@@ -1,4 +1,4 @@
-"""Images in a grid with boxes on them."""
+"""Images with boxes, in a grid."""
 
 import functools
 import math
@@ -31,16 +31,16 @@ from ioub_jax.plotting.name_places import free_place
 _NAME_POINTS = 6.0
 _LEGEND_POINTS = 8.0
 _LEGEND_COLUMNS = 6
-_CELL = 2.75  # inches, the side of an image
+_CELL = 2.75  # the side of an image, in inches
 _GAP = 0.08  # inches
-# A dark rim keeps every colour apart from every background.
+# A dark rim separates every colour from any background.
 _RIM = patheffects.withStroke(linewidth=2.6, foreground=RIM)
 _DIFFICULT = {"linestyle": (0, (2, 1.2))}
 _CROWD = {"linestyle": (0, (2, 1.2)), "hatch": "//"}
 _IGNORED = {"linestyle": (0, (2, 1.2)), "hatch": "xx"}
 
 _GREY: Color = to_rgba(GREY)
-Legend = list[tuple[str, Any]]  # names and matplotlib's samples of them
+Legend = list[tuple[str, Any]]  # names and their samples of matplotlib
 
 
 class Labelled(Protocol):
@@ -52,7 +52,7 @@ class Labelled(Protocol):
 
     @property
     def labels(self) -> Any:
-        """`[n]`, positions in the class names; -1 of an ignored region of no known class."""
+        """`[n]`, positions in the class names; -1 for an ignored region without a known class."""
 
     @property
     def crowd(self) -> Any:
@@ -80,18 +80,19 @@ def contact_sheet(
 ) -> None:
     """Draws images in a grid, with their ground truth and detections.
 
-    Ground truth is a thin dashed outline in black and white. Detections are solid outlines in their
-    class's colour, with name and score. Where many detections crowd, a name that would cover
-    another is left out: colour and legend tell the class. A class has the same colour on every
-    sheet, unless there are more than 20: then the classes on this sheet share the colours out.
+    The ground truth has thin dashed outlines in black and white. Detections have solid outlines in
+    the colour of their class, with name and score. A name that would cover another is left out; the
+    colour and the legend then identify the class. A class has the same colour on every sheet,
+    unless there are more than 20 classes: then the colours are distributed among the classes on
+    this sheet.
 
     Args:
       path: the PNG to write, or an open file.
-      images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
+      images: the images, each uint8 [H, W, 3] of any size; small ones are enlarged.
       ground_truth: for each image, boxes [n, 4] and labels [n]; a negative label is not drawn.
       detections: for each image, boxes [k, 4], labels [k] and scores [k].
       classes: the name of each label. Characters that the font lacks appear as an empty box.
-      columns: images in a row.
+      columns: the number of images in a row.
       score_threshold: detections with a lower score are not drawn.
       title: a line above the sheet.
 
@@ -125,16 +126,17 @@ def labelled_sheet(
 ) -> None:
     """Draws images in a grid, with their labelled boxes.
 
-    Boxes have their class's colour and name, small ones on top; colours and names are as on a
-    `contact_sheet`. A difficult object is dashed, a crowd dashed and hatched; a region to ignore is
-    grey, dashed and hatched crosswise.
+    Boxes have the colour and name of their class, with small ones on top; colours and names are as
+    in a `contact_sheet`. A difficult object is dashed, a crowd is dashed and hatched, and an
+    ignored region is grey, dashed and cross-hatched.
 
     Args:
       path: the PNG to write.
-      images: uint8 [H, W, 3] each, of any sizes; small ones are enlarged.
+      images: the images, each uint8 [H, W, 3] of any size; small ones are enlarged.
       examples: the objects of each image.
       classes: the name of each label.
-      columns: images in a row; with less than four the images are larger, not the sheet smaller.
+      columns: the number of images in a row; fewer than four make the images larger instead of the
+        sheet smaller.
       title: a line above the sheet.
 
     Raises:
@@ -165,12 +167,12 @@ def labelled_sheet(
 
 
 def _kept(labels: Values, scores: Values, score_threshold: float) -> np.ndarray:
-    """The labels of the detections that are drawn."""
+    """Returns the labels of the detections that are drawn."""
     return np.asarray(labels).reshape(-1)[np.asarray(scores).reshape(-1) >= score_threshold]
 
 
 def _samples(colors: Mapping[int, Color], classes: Sequence[str]) -> Legend:
-    """The legend's name and sample of each class."""
+    """Returns the legend's name and sample for each class."""
     return [(printable(classes[label]), Patch(color=color)) for label, color in colors.items()]
 
 
@@ -181,7 +183,7 @@ def _sheet(
     legend: Legend,
     title: str | None,
 ) -> tuple[Figure, list[Axes]]:
-    """A sheet with title and legend, and axes of exactly each image's shape, in a grid."""
+    """Returns a sheet with title and legend, and a grid of axes with exactly the images' shapes."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, math.ceil(len(images) / columns))
     aspects = [image.shape[0] / image.shape[1] for image in images]
@@ -212,16 +214,16 @@ def _sheet(
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
-    """Number of names that fit beside each other below a sheet of some inches."""
+    """Returns how many names fit side by side below a sheet of `width` inches."""
     widest = max((_ink_width(name, _LEGEND_POINTS) for name in names), default=0.0)
-    # Sample, its distance and the distance of columns are about 5 letters wide.
+    # The sample, its distance and the distance between columns are about 5 letters wide.
     column = (widest + 5 * _LEGEND_POINTS) / 72
     return min(max(int(width / column), 1), _LEGEND_COLUMNS)
 
 
 @functools.cache
 def _ink_width(text: str, points: float) -> float:
-    # The curves' control points enclose the ink closely; exact extents take ten times as long.
+    # The control points of the curves enclose the ink closely; exact extents take ten times longer.
     outline = TextPath((0, 0), text, size=points).vertices
     return float(np.ptp(outline[:, 0])) if len(outline) else 0.0
 
@@ -251,7 +253,7 @@ def _draw_detections(
     colors: Mapping[int, Color],
     score_threshold: float,
 ) -> None:
-    """Draws one image's detections, the best ones on top and first to choose a place for a name."""
+    """Draws one image's detections; the best are on top and get places for their names first."""
     boxes = np.asarray(detections[0], np.float64).reshape(-1, 4)
     labels = np.asarray(detections[1], np.int64).reshape(-1)
     scores = np.asarray(detections[2], np.float64).reshape(-1)
@@ -267,7 +269,7 @@ def _draw_detections(
 def _draw_labelled(
     axes: Axes, example: Labelled, classes: Sequence[str], colors: Mapping[int, Color]
 ) -> None:
-    """Draws one image's objects, the smallest on top and first to choose a place for a name."""
+    """Draws one image's objects; the smallest are on top and get places for their names first."""
     boxes = np.asarray(example.boxes, np.float64).reshape(-1, 4)
     taken: list[np.ndarray] = []
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
@@ -282,7 +284,7 @@ def _draw_labelled(
 
 
 def _outline(box: np.ndarray, color: Color, depth: int, **style: Any) -> Rectangle:
-    """The outline of a box; a lower depth is drawn further on top."""
+    """Returns the outline of a box; a lower depth is drawn further on top."""
     outline = rectangle(
         box, facecolor="none", edgecolor=color, lw=1.8, zorder=5 - depth / 1000, **style
     )
@@ -293,7 +295,7 @@ def _outline(box: np.ndarray, color: Color, depth: int, **style: Any) -> Rectang
 def _draw_name(
     axes: Axes, box: np.ndarray, name: str, color: Color, taken: list[np.ndarray]
 ) -> None:
-    """Writes a name at its box, unless it would cover another; adds its place to those taken."""
+    """Writes a name at its box unless it would cover another, and adds its place to `taken`."""
     place = _free_place(axes, box, name, taken)
     if place is None:
         return
@@ -314,7 +316,7 @@ def _draw_name(
 def _free_place(
     axes: Axes, box: np.ndarray, text: str, taken: Sequence[np.ndarray]
 ) -> np.ndarray | None:
-    """A place for a box's name, xyxy in image pixels and over no other name, or None."""
+    """Returns a place for a name, xyxy in image pixels, that covers no other name, or None."""
     image_width, image_height = axes.get_xlim()[1], axes.get_ylim()[0]
     pixels_a_point = image_width / axes.bbox.width * DPI / 72
     width = (_ink_width(text, _NAME_POINTS) + 2.5) * pixels_a_point

@@ -1,4 +1,4 @@
-"""Boxes over a picture, as SVG: coloured and dashed by kind, with their names as text."""
+"""Boxes drawn over a picture as SVG: coloured and dashed by kind, with their names as text."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from ioub_jax.report.embedded_images import Box
 from ioub_jax.report.html_elements import Html, counted, decimals, element
 from ioub_jax.report.measurement import Measured
 
-#: What a box on a picture can be, in the order of the legend, and what it is called there.
+#: The kinds of boxes in a picture, in the order of the legend, and their names in it.
 SHOWN_KINDS = {
     "true": "true",
     "duplicate": "duplicate",
@@ -23,16 +23,16 @@ SHOWN_KINDS = {
     "missed": "object, missed",
     "crowd": "crowd or region to ignore",
 }
-#: Boxes over all pictures of a report, which share them out.
+#: The most boxes in all pictures of a report together; they are divided among the pictures.
 MOST_BOXES = 24_000
-_MOST_OF_ONE, _LEAST_OF_ONE = 200, 20  # detections, and as many objects
+_MOST_OF_ONE, _LEAST_OF_ONE = 200, 20  # detections in a picture, and as many objects
 _LETTERS, _LETTERS_TOLD = 24, 40
-_EDGE = 0.03  # of the image's height: as near to its edge a name has no room beyond the box
+_EDGE = 0.03  # of the image's height; this close to the edge, a name does not fit outside the box
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shown:
-    """A box to draw: `name`, `kind`, `box` (xywh), short `label`, and the text `told` about it."""
+    """A box to draw: `name`, `kind`, `box` (xywh), short `label`, and its description `told`."""
 
     name: str
     kind: str
@@ -45,8 +45,8 @@ class Overlays:
     """Draws the detections and the ground truth of an image.
 
     Args:
-      measured: of what.
-      pictures: how many images of the report have boxes.
+      measured: the measurements of the detections.
+      pictures: the number of images in the report that have boxes.
     """
 
     def __init__(self, measured: Measured, pictures: int) -> None:
@@ -59,13 +59,13 @@ class Overlays:
         self._objects = np.argsort(compared.objects.images, kind="stable")
 
     def overlay(self, name: str, image: int) -> Html:
-        """The boxes of an image, from 0, as a group with an id."""
+        """The boxes of an image, which is numbered from 0, as a group with an id."""
         compared = self._measured.compared
         found = _of_image(self._found, compared.found.images, image)
         objects = _of_image(self._objects, compared.objects.images, image)
         left_out = len(found[self._most :]) + len(objects[self._most :])
         shown = [self._object(box) for box in objects[: self._most].tolist()]
-        # The best are drawn last, above the others.
+        # The best detections are drawn last, above the others.
         shown += [self._detection(number) for number in found[: self._most].tolist()[::-1]]
         more = f"{counted(left_out, 'box', 'boxes')} more" if left_out else None
         size = self._measured.images[image].size
@@ -106,13 +106,13 @@ def _short(name: str, letters: int = _LETTERS) -> str:
 
 
 def _of_image(order: np.ndarray, images: np.ndarray, image: int) -> np.ndarray:
-    """Positions of one image's entries among those sorted by image."""
+    """Returns the positions of an image's entries; `order` sorts all entries by image."""
     bounds = np.searchsorted(images[order], (image + 1, image + 2))
     return order[bounds[0] : bounds[1]]
 
 
 def _halos(shown: list[_Shown]) -> Iterator[Html]:
-    """Outlines that keep every colour apart from every background: one path for each kind."""
+    """Yields outlines that separate the boxes from any background, one path for each kind."""
     for kind in SHOWN_KINDS:
         path = "".join(outline(one.box) for one in shown if one.kind == kind)
         if path:
@@ -120,10 +120,11 @@ def _halos(shown: list[_Shown]) -> Iterator[Html]:
 
 
 def _box(one: _Shown, height: float | None) -> Html:
-    """A box with its name, in an image of some height, which may not be known."""
+    """Returns a box with its name; the height of the image may be unknown."""
     is_object = one.kind in ("truth", "missed", "crowd")
     x, y = max(one.box[0], 0.0), one.box[1] + (one.box[3] if is_object else 0)
-    # Above a detection, below an object, so that both can be read, and within the image.
+    # The name is above a detection and below an object, so that both are legible, and inside the
+    # image.
     below = is_object if height is None else y < (1 - _EDGE if is_object else _EDGE) * height
     if height is not None:
         y = min(max(y, 0.0), height)
@@ -140,12 +141,12 @@ def outline(box: Box) -> str:
 
 
 def _rounded(value: float) -> str:
-    """A coordinate in few letters; points far outside of any image are moved closer."""
+    """Returns a short text for a coordinate; points far outside any image are moved closer."""
     return f"{min(max(value, -1e5), 1e5):.1f}".removesuffix(".0")
 
 
 def legend(*, with_switches: bool) -> Html:
-    """Meaning of colours and dashes, each with a switch for the enlarged picture or without."""
+    """The meaning of colours and dashes, with switches in the legend of the enlarged picture."""
     entries = []
     for kind, told in SHOWN_KINDS.items():
         sample = element("path", d="M2 2H22V12H2Z", class_=f"b k-{kind}")

@@ -73,7 +73,7 @@ def _point(point: OperatingPoint | None, measure: str) -> list[Html]:
 
 
 def confusion_section(measured: Measured) -> Html:
-    """The confusion matrix, for many classes that of the most confused ones, and a list."""
+    """The confusion matrix, limited to the most confused classes if there are many, and a list."""
     confusion = measured.errors.confusion
     chosen = _chosen(confusion)
     left_out = len(confusion.names) - len(chosen)
@@ -92,7 +92,7 @@ def confusion_section(measured: Measured) -> Html:
 
 
 def _chosen(confusion: ConfusionMatrix) -> list[int]:
-    """The classes of the matrix, in their order."""
+    """Returns the classes that the matrix shows, in their order."""
     count = len(confusion.names)
     if count <= _WIDEST:
         return list(range(count))

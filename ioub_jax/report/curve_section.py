@@ -8,7 +8,7 @@ from ioub_jax.report.measurement import Measured
 from ioub_jax.report.svg_axes import scores_axis, shares_axis
 from ioub_jax.report.svg_charts import Line, legend, line_chart, mirrored_histogram
 
-#: Of more classes the curves of those with the most objects are drawn.
+#: If there are more classes, only the curves of those with the most objects are drawn.
 MOST_CLASSES = 100
 _OPEN = 12
 _RECALLS = tuple(k / 100 for k in range(101))
@@ -16,7 +16,7 @@ _IOUS = {"0.50": "IoU .50", "0.75": "IoU .75", "0.90": "IoU .90"}
 
 
 def curve_section(measured: Measured) -> Html:
-    """The curves of all classes, then those of each."""
+    """The curves of all classes together, then those of each class."""
     thresholds = measured.errors.thresholds.all_classes.by_f1
     upright = None if thresholds is None else thresholds.threshold
     names = list(_IOUS.values())

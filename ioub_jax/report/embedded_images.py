@@ -1,4 +1,4 @@
-"""Images embedded in the page: parts of them as JPEG, of a bounded size."""
+"""Images embedded in the page, whole or in part, as JPEGs of bounded size."""
 
 import base64
 import dataclasses
@@ -12,12 +12,12 @@ from ioub_jax.report.galleries import Picture
 from ioub_jax.report.image_readers import ImageReader
 from ioub_jax.report.measurement import Measured
 
-#: Bytes of all JPEGs of a report; in the page they are a third more.
+#: The most bytes of all JPEGs of a report; encoded in the page they take a third more.
 MOST_BYTES = 15_000_000
 _MOST_OF_ONE = 150_000
 _LONGEST = 640  # pixels of the longer side
 _QUALITIES = (80, 65, 50, 35, 20)
-# An image is shown as a whole where it is not much larger than what is embedded.
+# An image that is not much larger than an embedded one is shown as a whole.
 _WHOLE = 1.5 * _LONGEST
 
 Box = tuple[float, float, float, float]
@@ -31,7 +31,7 @@ class EmbeddedImage:
       name: its id on the page.
       image: the number of the image, from 0.
       region: x, y, width and height of the part, in pixels of the ground truth.
-      jpeg: its pixels; None where they are not known.
+      jpeg: its pixels; None if they are not available.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Embedded:
     """All images of a page.
 
     Attributes:
-      images: one each.
-      of_pictures: for every picture the position of its image.
+      images: the images, each of them once.
+      of_pictures: the position of the image of every picture.
       problems: a sentence for every image that could not be read.
     """
 
@@ -71,10 +71,12 @@ def embed(
     """Reads and compresses the images of some pictures.
 
     Args:
-      pictures: what is shown; what two of them show alike is there once.
-      measured: of what; its ground truth is that of all runs of the report.
-      reader: of the images; None where there are none: boxes then lie on a blank sheet.
-      most_bytes: of all JPEGs.
+      pictures: the pictures to show. If two of them show the same part of an image, it is embedded
+        once.
+      measured: the measurements of a run; all runs of the report have the same ground truth.
+      reader: the reader of the images. None if there are none; boxes are then drawn on a blank
+        background.
+      most_bytes: the limit for all JPEGs together.
     """
     by_image: dict[int, list[int]] = {}
     for number, picture in enumerate(pictures):
@@ -106,7 +108,7 @@ def embed(
 
 
 def _read(reader: ImageReader | None, image: int, problems: list[str]) -> np.ndarray | None:
-    """An image; None, and a sentence more, if it cannot be read."""
+    """Returns an image; None if it cannot be read, in which case `problems` gets a sentence."""
     if reader is None:
         return None
     try:
@@ -119,7 +121,7 @@ def _read(reader: ImageReader | None, image: int, problems: list[str]) -> np.nda
 def _count(
     measured: Measured, image: int, pictures: Sequence[Picture], numbers: Sequence[int]
 ) -> int:
-    """Number of image parts that are wanted, or allowed."""
+    """Returns the number of parts of an image to embed, or an upper bound if it is unknown."""
     size = measured.images[image].size
     if size is None:
         return len(numbers)
@@ -147,8 +149,8 @@ def within(focus: Box, size: tuple[float, float], margin: float, least: float) -
     Args:
       focus: the box, xywh.
       size: width and height of the image.
-      margin: how much longer than the box the part is.
-      least: how long it is at least, in pixels.
+      margin: the ratio of the part's side to the longer side of the box.
+      least: the minimum side of the part, in pixels.
     """
     sides = []
     longest = max(margin * max(focus[2:]), least)
@@ -161,7 +163,7 @@ def within(focus: Box, size: tuple[float, float], margin: float, least: float) -
 
 
 def _size_of(measured: Measured, image: int, pixels: np.ndarray | None) -> tuple[float, float]:
-    """Width and height of an image, from the ground truth if it has them."""
+    """Returns the width and height of an image, from the ground truth if it has them."""
     entry = measured.images[image]
     if entry.size is not None:
         return entry.size
@@ -177,14 +179,14 @@ def _size_of(measured: Measured, image: int, pixels: np.ndarray | None) -> tuple
 
 
 def _region(size: tuple[float, float], focus: Box | None) -> Box:
-    """The part of an image to embed."""
+    """Returns the part of an image to embed."""
     if focus is None or max(size) <= _WHOLE:
         return (0.0, 0.0, *size)
     return within(focus, size, 1.5, _LONGEST)
 
 
 def _part(pixels: np.ndarray, size: tuple[float, float], region: Box) -> np.ndarray:
-    """The pixels of a region."""
+    """Returns the pixels of a region."""
     height, width = pixels.shape[:2]
     across, down = width / size[0], height / size[1]
     left, top = round(region[0] * across), round(region[1] * down)
@@ -194,7 +196,7 @@ def _part(pixels: np.ndarray, size: tuple[float, float], region: Box) -> np.ndar
 
 
 def _compressed(pixels: np.ndarray, most: int) -> bytes:
-    """A JPEG of at most a number of bytes, at the best possible quality."""
+    """Returns a JPEG with at most `most` bytes, at the best possible quality."""
     for longest in _longest_sides():
         reduced = _reduced(pixels, longest)
         for quality in _QUALITIES:
@@ -213,7 +215,7 @@ def _longest_sides() -> Iterable[int]:
 
 
 def _reduced(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """Pixels reduced to the allowed size."""
+    """Returns the pixels, reduced so that the longer side is at most `longest`."""
     height, width = pixels.shape[:2]
     scale = min(longest / max(height, width), 1.0)
     if scale == 1.0:

@@ -1,4 +1,4 @@
-"""Images of a report: the worst, the best, false detections by kind, misses by size."""
+"""Galleries of a report: worst and best images, false detections by kind, misses by size."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ from ioub_jax.report.html_elements import (
 )
 from ioub_jax.report.measurement import Measured
 
-#: How many pictures a gallery has where nothing else is said; that of the worst has twice as many.
+#: The default number of pictures in a gallery; the gallery of the worst images has twice as many.
 PICTURES = 12
 
 _KINDS_TOLD = {
@@ -41,12 +41,12 @@ class Picture:
     """An image with its detections.
 
     Attributes:
-      run: whose detections are shown: a position in the runs of the report.
-      image: its number, from 0.
-      caption: what is to be seen.
-      classes: numbers of the classes that are concerned.
-      detection: the position of the detection that it is about; None where it is about none.
-      box: the position of the ground-truth box that it is about; likewise.
+      run: the position of the run whose detections are shown, among the runs of the report.
+      image: the number of the image, from 0.
+      caption: a description of the picture.
+      classes: the numbers of the classes that are involved.
+      detection: the position of the detection that is the subject; None if there is none.
+      box: the position of the ground-truth box that is the subject; None if there is none.
     """
 
     run: int
@@ -64,8 +64,8 @@ class Gallery:
     Attributes:
       name: its id on the page.
       title: its heading.
-      text: what it shows.
-      pictures: the first is the one to look at first.
+      text: a description of what it shows.
+      pictures: its pictures, the most relevant first.
     """
 
     name: str
@@ -78,8 +78,9 @@ def galleries_of(measured: Measured, count: int = PICTURES) -> list[Gallery]:
     """The galleries of a report.
 
     Args:
-      measured: what is shown.
-      count: how many pictures each has at most; that of the worst images has twice as many.
+      measured: the measurements to show.
+      count: the maximum number of pictures in a gallery; that of the worst images has twice as
+        many.
     """
     return [
         _worst(measured, 2 * count),
@@ -93,11 +94,11 @@ def whole_image(measured: Measured, run: int, image: int, *, by_object: bool = F
     """A picture of all right and wrong boxes in an image.
 
     Args:
-      measured: what is shown.
-      run: 0, or 1 of the second of two runs.
-      image: its number.
-      by_object: whether its caption tells the error, which is the cost for each detection and
-        missed object, and not the cost.
+      measured: the measurements to show.
+      run: 0, or 1 for the second of two runs.
+      image: the number of the image.
+      by_object: whether the caption states the error, which is the cost per detection and missed
+        object, instead of the cost.
     """
     errors = measured.image_errors
     numbers = (errors.true[image], errors.false[image], errors.missed[image])
@@ -113,7 +114,7 @@ def whole_image(measured: Measured, run: int, image: int, *, by_object: bool = F
 
 
 def worst_first(measured: Measured) -> np.ndarray:
-    """The numbers of the images with errors, that with the greatest cost first."""
+    """The numbers of the images with errors, in descending order of their cost."""
     cost = measured.image_errors.cost
     order = np.argsort(-cost, kind="stable")
     return order[cost[order] > 0]
@@ -209,7 +210,7 @@ def _missed_picture(measured: Measured, box: int) -> Picture:
 
 
 def _why(measured: Measured, box: int) -> Html:
-    """Reason why a box is missed."""
+    """Describes why a box is missed."""
     compared, kinds, thresholds = measured.compared, measured.kinds, measured.cut.thresholds
     finder, mender = int(kinds.found_by[box]), int(kinds.mended_by[box])
     if finder >= 0:
@@ -231,12 +232,12 @@ def _caption(measured: Measured, image: int, told: object) -> Html:
 
 
 def _first_of_each(values: np.ndarray) -> np.ndarray:
-    """Position of the first occurrence of each value, in order."""
+    """Returns the position of the first occurrence of each value, in ascending order."""
     return np.sort(np.unique(values, return_index=True)[1])
 
 
 def _of_each_class(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Boxes of each class in turn; those of a class are drawn at random with a fixed seed."""
+    """Returns boxes of each class in turn, in random order within a class, with a fixed seed."""
     order = np.random.default_rng(0).permutation(len(boxes))
     order = order[np.argsort(classes[order], kind="stable")]
     ordered = classes[order]

@@ -1,13 +1,13 @@
-"""HTML in which users' text stays text: everything but `Html` is escaped."""
+"""HTML in which users' text remains text: everything except `Html` is escaped."""
 
 import html
 
 from ioub_jax.printing import printable
 
-#: Letters of a name that are shown; the whole of a longer one is told when it is pointed at.
+#: The most letters of a name that are shown; a longer one appears in full as a tooltip.
 SHOWN_LETTERS = 40
 
-#: What stands where a number does not exist.
+#: The text in place of a number that does not exist.
 ABSENT = "\u2013"
 #: The sign of numbers below 0, as wide as the plus.
 MINUS = "\u2212"
@@ -16,11 +16,11 @@ _WITHOUT_END = {"br", "col", "input", "link", "meta"}
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
 
 def as_html(content: object) -> Html:
-    """Content as HTML: `Html` as it is, everything else as text, control characters as escapes."""
+    """Content as HTML: `Html` unchanged, anything else as text with escaped control characters."""
     if isinstance(content, Html):
         return content
     return Html(html.escape(printable(str(content))))
@@ -35,10 +35,10 @@ def element(tag: str, *content: object, **attributes: object) -> Html:
     """An element of HTML or SVG.
 
     Args:
-      tag: its name.
-      *content: what is in it, as `as_html` takes it.
-      **attributes: name -> value; `class_` is class and `data_v` is data-v. One that is None or
-        False is left out, and one that is True has no value.
+      tag: the name of the element.
+      *content: its contents, as `as_html` takes them.
+      **attributes: name -> value; `class_` is class and `data_v` is data-v. An attribute that is
+        None or False is left out, and one that is True has no value.
     """
     parts = [tag]
     for name, value in attributes.items():
@@ -61,7 +61,7 @@ def name_html(name: str, letters: int = SHOWN_LETTERS) -> Html:
 
 
 def file_html(name: str) -> Html:
-    """The name of a file; a long one is cut to its end."""
+    """The name of a file; only the end of a long one is shown."""
     name = printable(name)
     if len(name) <= SHOWN_LETTERS:
         return name_html(name)
@@ -69,7 +69,7 @@ def file_html(name: str) -> Html:
 
 
 def decimals(value: float | None, digits: int = 3) -> str:
-    """A number as text; a dash where it does not exist."""
+    """A number as text; a dash if it does not exist."""
     return ABSENT if value is None or value != value else f"{value:.{digits}f}"
 
 

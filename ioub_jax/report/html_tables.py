@@ -11,9 +11,9 @@ class Column:
     """A column.
 
     Attributes:
-      title: what stands above it.
-      hint: what that means, where it takes more words.
-      is_text: whether it has text, and not numbers.
+      title: the heading of the column.
+      hint: an explanation of the heading, if it needs one.
+      is_text: whether the column has text instead of numbers.
     """
 
     title: str
@@ -26,9 +26,9 @@ class Row:
     """A row.
 
     Attributes:
-      cells: from `number_cell` and its like.
-      classes: numbers of the classes that it tells of, by which it is filtered; one of none always
-        stays. None for a row that is not sorted either, and is the first.
+      cells: its cells, from `number_cell` and similar functions.
+      classes: the numbers of its classes, by which rows are filtered; a row without classes is
+        always shown. None for a row that is always the first one and not sorted, either.
     """
 
     cells: Sequence[Html]
@@ -36,7 +36,7 @@ class Row:
 
 
 def number_cell(value: float | None, digits: int = 3) -> Html:
-    """A number, which is sorted by all of its digits."""
+    """A number, which is sorted by its exact value."""
     return _cell(value, decimals(value, digits))
 
 
@@ -46,7 +46,7 @@ def count_cell(value: int) -> Html:
 
 
 def signed_cell(value: float | None, digits: int = 3) -> Html:
-    """A difference, shown as better above 0 and as worse below."""
+    """A difference, marked as better if it is above 0 and as worse if below."""
     shown = signed(value, digits)
     kind = {"+": "n better", MINUS: "n worse"}.get(shown[0], "n")
     return _cell(value, shown, kind)
@@ -58,7 +58,7 @@ def _cell(value: float | None, shown: str, kind: str = "n") -> Html:
 
 
 def text_cell(content: object, key: str | None = None) -> Html:
-    """Text; `key` is what it is sorted by, if that differs from the text."""
+    """Text; it is sorted by `key` if that is given."""
     return element("td", content, class_="t", data_v=key)
 
 
@@ -68,9 +68,9 @@ def table(
     """A table.
 
     Args:
-      columns: of which the first heads the rows.
-      rows: of as many cells.
-      caption: what the table is, for those who do not see where it stands.
+      columns: the columns, the first of which has the headings of the rows.
+      rows: the rows, with as many cells as there are columns.
+      caption: a description of the table for screen readers.
       name: its id.
     """
     head = element("tr", *map(_heading, columns))

@@ -21,11 +21,11 @@ class ImageReader(Protocol):
     """A reader of the images of a report."""
 
     def read(self, number: int) -> np.ndarray:
-        """The image of a number, from 0: uint8 `[H, W, 3]` RGB; raises `DataError`."""
+        """The image with a number, from 0, as uint8 `[H, W, 3]` RGB; raises `DataError`."""
 
 
 class FolderImages:
-    """The image files of a folder, by the ground truth's `file_name`.
+    """The image files in a folder, by the `file_name` of the ground truth.
 
     Args:
       folder: the folder.
@@ -41,7 +41,7 @@ class FolderImages:
         path = self._path_of(entry)
         image = read_image(path, way_out=_WAY_OUT)
         if entry.size is not None and not _is_like(image, entry.size):
-            # Annotations may be of the image as its EXIF orientation turns it.
+            # The annotations may belong to the image after its EXIF orientation is applied.
             turned = read_image(path, way_out=_WAY_OUT, reading=Reading(exif="apply"))
             if not _is_like(turned, entry.size):
                 width, height = entry.size
@@ -80,8 +80,8 @@ class SourceImages:
     """The images of a data source.
 
     Args:
-      source: whole images.
-      checked: the ground truth that was made of it.
+      source: a source of whole images.
+      checked: the ground truth that was made from it.
     """
 
     def __init__(self, source: Source, checked: CheckedInput) -> None:
@@ -98,7 +98,7 @@ class SourceImages:
 
 
 def _is_like(image: np.ndarray, size: tuple[float, float]) -> bool:
-    """True if an image has a size, or its shape to a pixel, larger or smaller."""
+    """True if an image has the aspect ratio of a size, within a pixel, at any scale."""
     width, height = size
     scale = image.shape[1] / width
     return abs(image.shape[0] - height * scale) <= max(1.0, scale)

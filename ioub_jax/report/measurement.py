@@ -1,4 +1,4 @@
-"""All numbers of a report, from ground truth and detections in COCO's format; without jax."""
+"""All numbers of a report, computed from COCO ground truth and detections; without jax."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from ioub_jax.report.object_groups import Grouping, group_objects
 from ioub_jax.report.score_cut import ImageErrors, ScoreCut, cut_at, image_errors
 from ioub_jax.report.score_histograms import Scores, scores_of
 
-#: How many data sets are drawn for an interval.
+#: The number of resampled data sets for an interval.
 RESAMPLINGS = 200
 
 
@@ -31,9 +31,10 @@ class ImageEntry:
     """Ground truth of an image.
 
     Attributes:
-      name: of its file, without the folder that all are in, or its id where it has none.
-      file_name: as the ground truth has it; None where it has none.
-      size: width and height; None where it does not say.
+      name: the name of its file without the folder that all files share, or its id if it has no
+        file name.
+      file_name: the file name in the ground truth; None if there is none.
+      size: width and height in the ground truth; None if they are missing.
     """
 
     name: str
@@ -46,23 +47,23 @@ class Measured:
     """Measurements of a set of detections.
 
     Attributes:
-      name: what the detections are called.
-      origin: what they are of, in words; empty where nobody has said.
-      checked: what was measured.
-      compared: the same in arrays.
-      images: what the ground truth says of each image, in the order of their numbers.
-      metrics: COCO's.
-      intervals: AP, AP50, ... -> their interval over the images; None where there is none.
+      name: the name of the detections.
+      origin: a description of their images and weights; empty if unknown.
+      checked: the ground truth and the detections.
+      compared: the same as arrays.
+      images: the ground truth's entry for each image, in the order of their numbers.
+      metrics: COCO's metrics.
+      intervals: AP, AP50, ... -> their interval over the images; None if there is none.
       draws: int64 `[R, I]`, the images of the resampled data sets.
-      resampled: float64 `[R, C, T]`, average precisions of these.
-      errors: thresholds, confusion matrix and error kinds.
-      cut: what is kept and found at the best thresholds by F1.
-      image_errors: what that gives in each image.
+      resampled: float64 `[R, C, T]`, the average precisions on these data sets.
+      errors: thresholds, confusion matrix and kinds of errors.
+      cut: the detections kept and the objects found at the best thresholds by F1.
+      image_errors: the resulting counts in each image.
       curves: precision over recall: the mean over the classes, then every class.
-      scores: of true and false detections.
-      groupings: average precision of objects that are alike.
-      correlation: of score and IoU.
-      suppression: what NMS has lost; None where it is not known.
+      scores: the scores of true and false detections.
+      groupings: the average precision of groups of similar objects.
+      correlation: the correlation of score and IoU.
+      suppression: the losses by NMS; None if unknown.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Measured:
 
     @functools.cached_property
     def classes_of_images(self) -> tuple[tuple[int, ...], ...]:
-        """The numbers of each image's classes, among objects and kept detections."""
+        """The numbers of the classes in each image, among objects and kept detections."""
         compared, count = self.compared, self.compared.class_count
         cells = np.unique(
             np.concatenate(
@@ -125,14 +126,14 @@ def measure(
     """Measures detections.
 
     Args:
-      ground_truth: a data set in COCO's JSON format, as `coco_metrics.evaluate_detections` takes
-        it; of its images `file_name`, `width` and `height` are read, too, where they are there.
+      ground_truth: a data set in COCO's JSON format, as for `coco_metrics.evaluate_detections`. If
+        its images have `file_name`, `width` and `height`, these are read as well.
       detections: COCO results.
-      name: what the detections are called.
-      counted: as `coco_metrics.evaluate_detections`.
-      resamplings: how many data sets are drawn for an interval.
-      suppression: what NMS has lost, where it is known.
-      origin: what they are of, in words.
+      name: the name of the detections.
+      counted: as in `coco_metrics.evaluate_detections`.
+      resamplings: the number of resampled data sets for an interval.
+      suppression: the losses by NMS, if known.
+      origin: a description of their images and weights.
 
     Raises:
       ValueError: a detection or an annotation is malformed or names an unknown image or category.
@@ -146,7 +147,7 @@ def measure(
     kinds = errors.errors["50"].detections
     cut = cut_at(compared, kinds, errors.thresholds.scores())
     outcomes = resampling.outcomes_of(compared, compared.pairs(resampling.IOUS[0]), counted)
-    # One image alone does not say how much images differ.
+    # A single image does not show how much images differ.
     draws = resampling.draw_images(len(images), resamplings if len(images) > 1 else 0)
     classes = resampling.split_by_class(compared, outcomes, len(images))
     resampled = resampling.average_precisions(classes, draws)
@@ -185,7 +186,10 @@ def _image_entries(
 
 
 def _common_start(names: Sequence[str]) -> int:
-    """Length of the folder that all files share: it carries no information, and may be private."""
+    """Returns the length of the folder that all files share, which is not shown.
+
+    It carries no information and may be private.
+    """
     folders = zip(*(name.split("/")[:-1] for name in names), strict=False)
     common = itertools.takewhile(lambda parts: len(set(parts)) == 1, folders)
     return sum(len(parts[0]) + 1 for parts in common)
@@ -203,7 +207,7 @@ def _image_entry(written: int | str, entry: Mapping[str, Any]) -> ImageEntry:
 
 
 def _side(value: object) -> float | None:
-    """A width or height, or None."""
+    """Returns a width or height, or None if the value is not a positive number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,8 +1,9 @@
 """Average precision of similar objects: by size, aspect, crowding, distance to the border.
 
-As COCO does by area, the objects of other groups are neither found nor missed, what finds them
-counts nowhere, and a false detection counts in the group that its own box would be in; its crowding
-is that of the box that it overlaps most. Detections are matched once, with all objects.
+Objects of other groups are ignored, as in COCO's metrics by area: they are neither found nor
+missed, and detections that find them do not count. A false detection counts in the group that its
+own box belongs to; its crowding is that of the object that it overlaps most. Detections are matched
+once, with all objects.
 """
 
 import dataclasses
@@ -30,13 +31,13 @@ class ObjectGroup:
     """Objects that are similar in one respect.
 
     Attributes:
-      name: what they are.
-      boxes: how many there are.
-      AP: COCO's, the mean over the classes that are in the group; None where there is none.
-      AP50: likewise.
-      interval: of AP, over the images; None where there is none.
-      found: the share that is found at the score thresholds; None without any.
-      objects: bool `[m]`, which they are.
+      name: the name of the group.
+      boxes: the number of its objects.
+      AP: COCO's AP, the mean over the classes in the group; None if there is none.
+      AP50: COCO's AP50, likewise.
+      interval: the interval of AP over the images; None if there is none.
+      found: the share of the objects found at the score thresholds; None if there are none.
+      objects: bool `[m]`, True for the objects of the group.
     """
 
     name: str
@@ -54,8 +55,8 @@ class Grouping:
 
     Attributes:
       name: `size`, `aspect`, `crowding` or `border`.
-      title: it in words, with its unit.
-      groups: from the least to the most; none where it is not known.
+      title: the name in words, with its unit.
+      groups: the groups in ascending order; none if the values are unknown.
     """
 
     name: str
@@ -68,12 +69,12 @@ class _Respect:
     """A respect in which objects are grouped.
 
     Attributes:
-      name: as in `Grouping`, as is `title`.
-      title: see there.
-      of_objects: float64 `[m]`.
-      of_found: float64 `[d]`.
-      edges: between the groups; each belongs to the group above it.
-      names: of the groups.
+      name: as in `Grouping`.
+      title: as in `Grouping`.
+      of_objects: float64 `[m]`, the values of the objects.
+      of_found: float64 `[d]`, the values of the detections.
+      edges: the edges between the groups; each belongs to the group above it.
+      names: the names of the groups.
     """
 
     name: str
@@ -96,10 +97,10 @@ def group_objects(
 
     Args:
       compared: detections and ground truth.
-      outcomes: what was found at COCO's IoUs.
-      kinds: what each detection is.
-      cut: what is found at the score thresholds.
-      sizes: float64 `[I, 2]`, width and height of each image; NaN where not known.
+      outcomes: the object that each detection finds at COCO's IoUs.
+      kinds: the kind of each detection.
+      cut: the objects found at the score thresholds.
+      sizes: float64 `[I, 2]`, width and height of each image; NaN if unknown.
       draws: int64 `[R, I]`, the images of resampled data sets.
     """
     return tuple(
@@ -130,7 +131,7 @@ def _grouping(
         objects = of_objects == number
         if not objects.any():
             continue
-        # The last is of detections that have found nothing.
+        # The last entry is for detections that have found no object, whose index is -1.
         others = np.append(~objects, False)[outcomes.objects]
         others |= (outcomes.objects < 0) & (of_found != number)
         limited = Outcomes(outcomes.objects, outcomes.ignored | others)
@@ -156,9 +157,9 @@ def _grouping(
 
 
 def _by_size(compared: ComparedBoxes) -> _Respect:
-    """By fifths of the objects, the bounds rounded to two digits."""
+    """Groups objects into fifths by size, with edges rounded to two digits."""
     of_objects, of_found = (
-        np.sqrt(placed.boxes[:, 2]) * np.sqrt(placed.boxes[:, 3])  # the product may be too large
+        np.sqrt(placed.boxes[:, 2]) * np.sqrt(placed.boxes[:, 3])  # the product may overflow
         for placed in (compared.objects, compared.found)
     )
     counted = of_objects[~compared.crowd]
@@ -192,7 +193,7 @@ def _by_crowding(compared: ComparedBoxes, kinds: DetectionKinds) -> _Respect:
     pairs = pairs[pairs.found != pairs.objects]
     of_objects = np.zeros(len(compared.objects))
     np.maximum.at(of_objects, pairs.found, pairs.overlaps)
-    of_found = np.append(of_objects, 0.0)[kinds.objects]  # the last is of the background
+    of_found = np.append(of_objects, 0.0)[kinds.objects]  # the last is for the background
     title = "crowding: the highest IoU with another object"
     return _Respect("crowding", title, of_objects, of_found, _CROWDING, _CROWDING_NAMES)
 

@@ -1,4 +1,4 @@
-"""Inputs of a report on a run: detections kept by its evaluation, or new ones."""
+"""Inputs of a report on a run: the stored detections of its evaluation, or new ones."""
 
 import dataclasses
 import pathlib
@@ -21,12 +21,12 @@ class RunInput:
     """Inputs of a report on a run.
 
     Attributes:
-      ground_truth: in COCO's format.
+      ground_truth: the ground truth in COCO's format.
       detections: COCO results.
-      counted: how many detections of a class in an image its metric counts.
-      suppression: what NMS has lost; None where it was not looked at.
-      source: its images, whole ones.
-      origin: which images and which weights, in words.
+      counted: the number of detections per class and image that the run's metric counts.
+      suppression: the losses by NMS; None if they were not measured.
+      source: the source of its images, which are not cut into tiles.
+      origin: a description of the images and the weights.
     """
 
     ground_truth: dict[str, Any]
@@ -40,14 +40,14 @@ class RunInput:
 def stored_detections(
     workdir: pathlib.Path, checkpoint: str, split: str, *, ema: bool, changes: Mapping[str, Any]
 ) -> pathlib.Path | None:
-    """The detections that the evaluation of a checkpoint has kept, or None.
+    """The path of the detections that the evaluation of a checkpoint has stored, or None.
 
     Args:
       workdir: the run's folder.
       checkpoint: 'best' or 'last'.
       split: 'train', 'val' or 'test'.
-      ema: whether with the moving average of the weights, where the run keeps one.
-      changes: what is other than in the run's configuration.
+      ema: whether the moving average of the weights is used, if the run keeps one.
+      changes: the values that differ from the run's configuration, by key.
 
     Raises:
       ConfigError: the workdir holds no run.
@@ -69,19 +69,19 @@ def read_run(
     changes: Mapping[str, Any],
     detect: bool,
 ) -> RunInput:
-    """Opens a run's data, and reads the detections of its evaluation, or detects.
+    """Opens a run's data, and reads the stored detections of its evaluation or detects anew.
 
     Args:
-      workdir: as `stored_detections`, as are the next four.
-      checkpoint: see there.
-      split: see there.
-      ema: see there.
-      changes: see there.
-      detect: whether to detect in any case, which tells what NMS has lost.
+      workdir: the run's folder.
+      checkpoint: 'best' or 'last'.
+      split: 'train', 'val' or 'test'.
+      ema: as in `stored_detections`.
+      changes: as in `stored_detections`.
+      detect: whether to detect anew in any case, which also measures the losses by NMS.
 
     Raises:
-      ConfigError: as `trained.load_run`.
-      DataError: as `trained.load_run`, or what is kept is broken.
+      ConfigError: as in `trained.load_run`.
+      DataError: as in `trained.load_run`, or the stored detections are broken.
     """
     stored = stored_detections(workdir, checkpoint, split, ema=ema, changes=changes)
     step = checkpoints.to_read(workdir, checkpoint).step

@@ -26,7 +26,7 @@ _TILES = {
     "APl": "above 96² px",
     "AR100": "average recall",
 }
-#: The six errors, and what each is in a few words.
+#: The six kinds of errors, each with a short description.
 ERRORS_TOLD = {
     "classification": "right place, wrong class",
     "localization": "right class, badly fitting box",
@@ -57,7 +57,7 @@ def overview(measured: Measured) -> Html:
 
 
 def told_of(measured: Measured) -> str:
-    """A line on what is measured."""
+    """A line that describes the measured data."""
     metrics = measured.metrics
     parts = [
         counted(metrics.images, "image"),
@@ -102,7 +102,7 @@ def _gains(measured: Measured) -> Iterator[Html]:
 
 
 def _largest(measured: Measured, iou: str) -> list[tuple[str, float]]:
-    """The six errors and the gain in average precision at an IoU without each, the most first."""
+    """Returns the six errors and the gain in AP without each, in descending order."""
     gains = measured.errors.errors[iou].all_classes.dAP
     known = [(key, gains[key] or 0.0) for key in (*ERROR_OF_KIND, "missed")]
     return sorted(known, key=lambda entry: -entry[1])
@@ -141,7 +141,7 @@ def _confusion(measured: Measured) -> Iterator[Html]:
 
 
 def _classes(measured: Measured) -> Iterator[Html]:
-    """The worst classes, among those with enough objects."""
+    """Yields a sentence on the worst classes, among those with enough objects."""
     rows = [row for row in measured.metrics.per_class if row.boxes >= LEAST_BOXES]
     rows = sorted(rows, key=lambda row: row.AP or 0.0)
     if len(rows) < 2:
@@ -154,7 +154,7 @@ def _classes(measured: Measured) -> Iterator[Html]:
 
 
 def _groups(measured: Measured) -> Iterator[Html]:
-    """The respects in which objects differ most, among groups with enough objects."""
+    """Yields a sentence on the respects in which AP differs most, for groups of enough objects."""
     spreads = []
     for grouping in measured.groupings:
         groups = [group for group in grouping.groups if group.boxes >= LEAST_BOXES]

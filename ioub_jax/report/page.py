@@ -33,7 +33,7 @@ class Page:
 
     Attributes:
       text: the HTML file.
-      pictures: how many pictures it has.
+      pictures: the number of its pictures.
       problems: a sentence for every image that could not be read.
     """
 
@@ -62,11 +62,12 @@ def make_page(
     """Writes a report.
 
     Args:
-      measured: what is reported.
-      reader: of the images; None where there are none.
-      pair: the comparison with another run, whose first run is `measured`.
-      pictures: how many pictures a gallery has at most; that of the worst has twice as many.
-      most_bytes: of all images in the page.
+      measured: the measurements to report.
+      reader: the reader of the images; None if there are none.
+      pair: the comparison with another run; its first run is `measured`.
+      pictures: the maximum number of pictures in a gallery; that of the worst images has twice as
+        many.
+      most_bytes: the limit for all images in the page together.
     """
     runs = [measured] if pair is None else [pair.first, pair.second]
     galleries = galleries_of(measured, pictures)
@@ -113,7 +114,7 @@ def _document(
     heading: list[object] = [name_html(measured.name, 80)]
     if pair is not None:
         heading += [" against ", name_html(pair.second.name, 80)]
-    # Nothing is fetched, whatever a name holds.
+    # The page fetches nothing, whatever a name contains.
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     )
@@ -140,7 +141,7 @@ def _document(
 
 
 def _bar(measured: Measured, sections: Sequence[_Section]) -> Html:
-    """The bar at the top: links to sections, choice of classes, light or dark."""
+    """Returns the bar at the top: links to sections, choice of classes, light or dark."""
     links = (element("a", section.title, href=f"#{section.name}") for section in sections)
     names = (
         element("option", value=printable(name), data_c=number)
@@ -176,6 +177,6 @@ def _section_html(section: _Section) -> Html:
 
 
 def _file(name: str) -> Html:
-    """A file of this package, as embedded in the page."""
+    """Returns the contents of a file of this package, to embed in the page."""
     text = importlib.resources.files("ioub_jax.report").joinpath(name).read_text(encoding="utf-8")
     return Html(text)

@@ -60,7 +60,7 @@ def moved_galleries(pair: RunPair, count: int) -> list[Gallery]:
 
     Args:
       pair: both runs.
-      count: how many images a gallery has at most.
+      count: the maximum number of images in a gallery.
     """
     told = "The same image with the detections of both runs, one beside the other."
     return [
@@ -162,7 +162,7 @@ def _errors(pair: RunPair) -> Html:
             text_cell(key),
             number_cell(row.first),
             number_cell(row.second),
-            # More of an error is not better, so it is not coloured.
+            # A larger number of errors is not better, so the cell is not coloured.
             element("td", moved, class_="n", data_v=number),
             text_cell(told),
         ]
@@ -223,7 +223,7 @@ def _counts(pair: RunPair) -> Sequence[tuple[np.ndarray, np.ndarray]]:
 
 
 def told_of_pair(pair: RunPair) -> str:
-    """The comparison in a line."""
+    """A line that summarizes the comparison."""
     ap = pair.summary["AP"]
     return (
         f"{pair.first.name}: AP {decimals(ap.first)}; {pair.second.name}: AP {decimals(ap.second)}"

@@ -14,7 +14,7 @@ _PROBLEMS = 5
 
 
 def stock(embedded: Embedded, pictures: Sequence[Picture], runs: Sequence[Measured]) -> Html:
-    """All images, and all boxes over them, stored once for all pictures."""
+    """All images and the boxes over them, each stored once for all pictures."""
     images = map(_image, embedded.images)
     wanted = dict.fromkeys((picture.run, picture.image) for picture in pictures)
     drawers = [box_overlays.Overlays(run, len(wanted)) for run in runs]
@@ -43,9 +43,9 @@ def gallery_html(
     """A gallery.
 
     Args:
-      gallery: its pictures.
-      images: the image of each.
-      runs: whose detections they show.
+      gallery: the gallery.
+      images: the image of each of its pictures.
+      runs: the runs whose detections they show.
     """
     figures = (
         _figure(picture, image, runs[picture.run], f"{gallery.name}-{number}")
@@ -91,7 +91,7 @@ def _figure(picture: Picture, image: EmbeddedImage, run: Measured, name: str) ->
 
 
 def _thumb_view(focus: Box | None, region: Box) -> Box:
-    """The part of a region in a small picture: all of it, or the surroundings of a box."""
+    """Returns the part of a region in a small picture: all of it, or the surroundings of a box."""
     if focus is None:
         return region
     x, y, width, height = region
@@ -171,8 +171,8 @@ def image_table(measured: Measured, shown: Iterable[int]) -> Html:
     """Table of right and wrong detections in each image, the worst first.
 
     Args:
-      measured: of what.
-      shown: the numbers of the images in the gallery of the worst, in its order.
+      measured: the measurements to show.
+      shown: the numbers of the images in the gallery of the worst images, in its order.
     """
     errors = measured.image_errors
     places = {image: f"#worst-{number}" for number, image in enumerate(shown)}

@@ -8,8 +8,8 @@ import numpy as np
 from ioub_jax.evaluation import resampling
 from ioub_jax.report.measurement import Measured
 
-#: By how much the cost of an image must change to have moved: a true detection that fits worse or
-#: better by an IoU of .05.
+#: The least difference in cost by which an image counts as better or worse. It corresponds to a
+#: true detection whose IoU changes by .05.
 MOVED = 0.1
 
 
@@ -18,11 +18,11 @@ class Difference:
     """A number of two runs.
 
     Attributes:
-      first: of the run that is reported.
-      second: of the one that it is compared with.
-      difference: the first less the second; None where one does not exist.
-      interval: of the difference, over the images, which are the same in both; None where there is
-        none.
+      first: the number of the reported run.
+      second: the number of the run that it is compared with.
+      difference: the first number minus the second; None if one of them does not exist.
+      interval: the interval of the difference over the images, which are the same in both runs;
+        None if there is none.
     """
 
     first: float | None
@@ -41,14 +41,14 @@ class RunPair:
     """Differences between two runs.
 
     Attributes:
-      first: the run that is reported.
-      second: the one that it is compared with.
-      summary: COCO's numbers; those of `AP_KEYS` have intervals.
-      AP: of every class.
-      AP50: of every class, without an interval.
-      errors: kind of errors -> what mending it gains in AP50.
+      first: the reported run.
+      second: the run that it is compared with.
+      summary: COCO's metrics; those in `AP_KEYS` have intervals.
+      AP: the AP of every class.
+      AP50: the AP50 of every class, without an interval.
+      errors: kind of errors -> the gain in AP50 if they are corrected.
       cost: the mean cost of an image.
-      moved: float64 `[I]`, the cost of each image in the first less that in the second.
+      moved: float64 `[I]`, the cost of each image in the first run minus that in the second.
     """
 
     first: Measured
@@ -67,7 +67,7 @@ class RunPair:
 
     @property
     def worse(self) -> np.ndarray:
-        """The numbers of those that cost more, the largest loss first."""
+        """The numbers of the images that cost more in the first run, the largest loss first."""
         return _ordered(-self.moved)
 
 
@@ -75,11 +75,11 @@ def compare_runs(first: Measured, second: Measured) -> RunPair:
     """Compares two runs.
 
     Args:
-      first: the run that is reported.
-      second: the one that it is compared with.
+      first: the reported run.
+      second: the run that it is compared with.
 
     Raises:
-      ValueError: they are not of the same images, classes and boxes.
+      ValueError: the images, classes or boxes of the two runs differ.
     """
     _check_alike(first, second)
     resampled = [resampling.summarized(run.resampled) for run in (first, second)]
@@ -134,7 +134,7 @@ def _difference(
 
 
 def _ordered(moved: np.ndarray) -> np.ndarray:
-    """The numbers of values far enough below 0, the lowest first."""
+    """Returns the positions of the values at or below `-MOVED`, the lowest first."""
     order = np.argsort(moved, kind="stable")
     return order[moved[order] <= -MOVED]
 

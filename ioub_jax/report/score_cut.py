@@ -12,13 +12,13 @@ from ioub_jax.evaluation.detection_kinds import IGNORED, TRUE, DetectionKinds
 
 @dataclasses.dataclass(frozen=True)
 class ScoreCut:
-    """Kept ones of d detections, and the found ones of m ground-truth boxes.
+    """The kept ones of d detections, and the found ones of m ground-truth boxes.
 
     Attributes:
-      thresholds: the least score that is kept of each class.
-      kept: bool `[d]`; what COCO's metric ignores is not kept.
-      found: bool `[m]`.
-      missed: bool `[m]`: boxes that are not found; crowds are neither.
+      thresholds: the minimum score of kept detections, for each class.
+      kept: bool `[d]`, True for kept detections. Those that COCO's metric ignores are not kept.
+      found: bool `[m]`, True for boxes that are found.
+      missed: bool `[m]`, True for boxes that are not found. Crowds are neither found nor missed.
     """
 
     thresholds: tuple[float, ...]
@@ -32,14 +32,14 @@ class ImageErrors:
     """Counts of right and wrong boxes in each of I images, in the order of their numbers.
 
     Attributes:
-      boxes: int64 `[I]`, ground-truth boxes, crowds not counted.
-      true: int64 `[I]`, detections that have found one.
-      false: int64 `[I]`, those that have not.
+      boxes: int64 `[I]`, ground-truth boxes without crowds.
+      true: int64 `[I]`, detections that have found a box.
+      false: int64 `[I]`, detections that have not found one.
       missed: int64 `[I]`, boxes that are not found.
       cost: float64 `[I]`: a false detection and a missed box cost 1, a true detection
         `(1 - IoU) / .5`, as in the LRP error.
-      error: float64 `[I]`: the LRP error, `cost / (true + false + missed)`; NaN where nothing is
-        annotated and nothing found.
+      error: float64 `[I]`: the LRP error, `cost / (true + false + missed)`; NaN for an image
+        without annotations and detections.
     """
 
     boxes: np.ndarray
@@ -51,16 +51,17 @@ class ImageErrors:
 
 
 def cut_at(compared: ComparedBoxes, kinds: DetectionKinds, thresholds: Sequence[float]) -> ScoreCut:
-    """Keeps the detections with at least the score of their class.
+    """Keeps the detections whose score is at least the threshold of their class.
 
     Args:
       compared: detections and ground truth.
-      kinds: what each detection is, at IoU .5.
-      thresholds: one a class.
+      kinds: the kind of each detection, at IoU .5.
+      thresholds: the threshold of each class.
     """
     least = np.array(thresholds, np.float64)[compared.found.classes]
     kept = (compared.scores >= least) & (kinds.kinds != IGNORED)
-    # What a detection has found depends on better ones alone, so the others may go.
+    # What a detection finds depends only on detections with higher scores, so removing those with
+    # lower scores does not change it.
     found = np.zeros(len(compared.objects), bool)
     found[kinds.objects[kept & (kinds.kinds == TRUE)]] = True
     missed = ~found & ~kinds.crowd
@@ -74,9 +75,9 @@ def image_errors(
 
     Args:
       compared: detections and ground truth.
-      kinds: what each detection is, at IoU .5.
-      cut: which detections are kept.
-      images: how many there are.
+      kinds: the kind of each detection, at IoU .5.
+      cut: the detections that are kept.
+      images: the number of images.
     """
     of_found, of_objects = compared.found.images - 1, compared.objects.images - 1
 

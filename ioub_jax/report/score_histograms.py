@@ -12,11 +12,11 @@ _BINS, _STEPS = 20, 100
 
 @dataclasses.dataclass(frozen=True)
 class ScoreHistogram:
-    """The scores of the detections of a class, or of all.
+    """Histogram of the scores of the detections of a class, or of all classes.
 
     Attributes:
-      true: how many true detections are in each of 20 bins.
-      false: how many false ones.
+      true: the number of true detections in each of 20 bins.
+      false: the number of false detections in each bin.
     """
 
     true: tuple[int, ...]
@@ -28,12 +28,13 @@ class Scores:
     """The scores of all detections that count.
 
     Attributes:
-      edges: of the bins, from 0 to 1, or further where scores are.
-      all_classes: of all detections.
-      per_class: one entry a class.
-      thresholds: from the least to the greatest edge.
-      precision: of the detections of all classes with at least that score; None without any.
-      recall: the share of the boxes that these find; None where there are no boxes.
+      edges: the edges of the bins, from 0 to 1, or wider if there are scores outside.
+      all_classes: the histogram of all detections.
+      per_class: the histogram of each class.
+      thresholds: score thresholds from the lowest to the highest edge.
+      precision: the precision of the detections of all classes with at least the score of each
+        threshold; None if there are no detections.
+      recall: the share of the boxes that these detections find; None if there are no boxes.
     """
 
     edges: tuple[float, ...]
@@ -49,7 +50,7 @@ def scores_of(compared: ComparedBoxes, kinds: DetectionKinds) -> Scores:
 
     Args:
       compared: detections and ground truth.
-      kinds: what each detection is.
+      kinds: the kind of each detection.
     """
     counts = kinds.kinds != IGNORED
     scores, true = compared.scores[counts], kinds.kinds[counts] == TRUE

@@ -14,10 +14,10 @@ class Axis:
     """An axis.
 
     Attributes:
-      label: what it has.
+      label: the quantity on the axis.
       low: its value at the left, or at the bottom.
       high: its value at the right, or at the top.
-      ticks: values that are written, and how.
+      ticks: the labelled values and their labels.
     """
 
     label: str
@@ -49,19 +49,19 @@ class Frame:
     """Positions of a chart's values.
 
     Attributes:
-      x: the axis below.
-      y: the axis on the left.
+      x: the axis at the bottom.
+      y: the axis at the left.
     """
 
     x: Axis
     y: Axis
 
     def across(self, value: float) -> float:
-        """The x of a value in the drawing."""
+        """The x coordinate of a value in the drawing."""
         return round(_LEFT + self.x.share(value) * (WIDTH - _LEFT - _RIGHT), 1)
 
     def down(self, value: float) -> float:
-        """The y of a value in the drawing."""
+        """The y coordinate of a value in the drawing."""
         return round(_TOP + (1 - self.y.share(value)) * (HEIGHT - _TOP - _BOTTOM), 1)
 
     def axes(self) -> Html:

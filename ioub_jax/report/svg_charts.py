@@ -1,4 +1,4 @@
-"""Charts as SVG within the page; their colours are the page's, light or dark."""
+"""Charts as SVG within the page, in the colours of its light or dark theme."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ class Line:
     """A line.
 
     Attributes:
-      name: what it is.
-      points: x and y, from left to right; where y is None the line is interrupted.
+      name: the name of the line.
+      points: x and y, from left to right. The line is interrupted where y is None.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Bar:
     """A row of bars.
 
     Attributes:
-      name: what it is of.
-      values: one a series; None where it does not exist.
-      shown: what is written behind each.
-      interval: around the first value; None without one.
+      name: the name of the row.
+      values: the value of each series; None if it does not exist.
+      shown: the text behind each bar.
+      interval: the interval around the first value, or None.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Bar:
 
 
 def legend(names: Sequence[str], *, as_lines: bool, kinds: Sequence[str] | None = None) -> Html:
-    """Names of the lines or bars of several series; `kinds` are their classes in the page."""
+    """The names of the lines or bars of several series; `kinds` are their CSS classes."""
     kinds = [f"s{number}" for number in range(len(names))] if kinds is None else kinds
     samples = (
         element("path", d="M0 6H24", class_=f"line {kind}")
@@ -65,15 +65,15 @@ def line_chart(
     marked: tuple[float, float] | None = None,
     upright: float | None = None,
 ) -> Html:
-    """Lines.
+    """A chart of lines.
 
     Args:
-      lines: at most four.
-      x: the axis below.
-      y: the axis on the left.
-      description: for those who do not see the chart.
-      marked: a point that is marked.
-      upright: an x at which an upright line stands.
+      lines: the lines, at most four.
+      x: the axis at the bottom.
+      y: the axis at the left.
+      description: a description for screen readers.
+      marked: a point to mark, or None.
+      upright: the x of a vertical line, or None.
     """
     frame = Frame(x, y)
     drawn = [
@@ -91,7 +91,7 @@ def line_chart(
 
 
 def _path(frame: Frame, points: Sequence[tuple[float, float | None]]) -> str:
-    """The path of a line, without points between two of the same height."""
+    """Returns the path of a line, without points between two of the same height."""
     parts: list[str] = []
     heights = [None if y is None else frame.down(y) for _, y in points]
     for number, ((x, _), height) in enumerate(zip(points, heights, strict=True)):
@@ -104,12 +104,12 @@ def _path(frame: Frame, points: Sequence[tuple[float, float | None]]) -> str:
 
 
 def bar_chart(bars: Sequence[Bar], high: float, description: str) -> Html:
-    """Bars from the left, the rows one below another.
+    """A chart of horizontal bars, in rows one below another.
 
     Args:
       bars: the rows.
-      high: the value of a bar of the whole width; above 0.
-      description: for those who do not see the chart.
+      high: the value of a bar with the whole width; above 0.
+      description: a description for screen readers.
     """
     behind = max((len(shown) for bar in bars for shown in bar.shown), default=0)
     room = WIDTH - _LABELS - 8 - _LETTER * behind
@@ -147,14 +147,14 @@ def mirrored_histogram(
     *,
     upright: float | None = None,
 ) -> Html:
-    """Histograms of two kinds back to back, on a logarithmic scale.
+    """Two histograms back to back, on a logarithmic scale.
 
     Args:
-      above: counts that grow upwards.
-      below: counts that grow downwards.
-      edges: of the bins.
-      description: for those who do not see the chart.
-      upright: an x at which an upright line stands.
+      above: the counts that are drawn upwards.
+      below: the counts that are drawn downwards.
+      edges: the edges of the bins.
+      description: a description for screen readers.
+      upright: the x of a vertical line, or None.
     """
     reach = max(math.log10(1 + max([*above, *below, 9])), 1.0)
     powers = range(1, int(reach) + 1)
@@ -181,11 +181,12 @@ def mirrored_histogram(
 
 
 def heat_map(counts: Sequence[Sequence[int]], description: str) -> Html:
-    """Heat map of detections by IoU, across, and score, upwards; each column has the full range.
+    """Heat map of detections by IoU (x) and score (y), shaded by the share within each column.
 
     Args:
-      counts: `counts[i][j]` are those in bin i of IoU and bin j of score, both from 0 to 1.
-      description: for those who do not see the chart.
+      counts: `counts[i][j]` is the number of detections in bin i of the IoU and bin j of the score;
+        both range from 0 to 1.
+      description: a description for screen readers.
     """
     frame = Frame(shares_axis("IoU with the nearest object of its class"), shares_axis("score"))
     drawn, means = [], []
@@ -215,7 +216,7 @@ def bars_of(
     intervals: Sequence[tuple[float, float] | None],
     description: str,
 ) -> Html:
-    """One bar for each name, with its number, its interval and a further text."""
+    """A chart with one bar for each name, with its value, its interval and a further text."""
     ends = [bound for interval in intervals if interval for bound in interval]
     high = max([value for value in (*values, *ends) if value is not None], default=0.0)
     bars = [

@@ -1,4 +1,4 @@
-"""Changes to a configuration that make an arm of a comparison, parsed from their text."""
+"""Changes to a configuration that define an arm of a comparison, parsed from text."""
 
 import ast
 import re
@@ -10,17 +10,18 @@ import ml_collections
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import configuration
 
-#: An arm's name is that of its folder.
+#: An arm's name is also the name of its folder.
 _ARM_NAME = re.compile(r"\w[\w.-]*")
 
-#: What makes an arm of a configuration.
+#: Changes a configuration in place into that of an arm.
 Change = Callable[[ml_collections.ConfigDict], None]
 
 
 def setting(key: str, text: str, flag: str) -> Change:
     """The change that sets a key, such as `loss.classification.eta`, to a value in Python syntax.
 
-    It raises `ConfigError`, naming the flag, where there is no such key, or it takes no such value.
+    The change raises `ConfigError`, which names the flag, if the key does not exist or does not
+    accept the value.
     """
 
     def change(config: ml_collections.ConfigDict) -> None:
@@ -35,7 +36,7 @@ def setting(key: str, text: str, flag: str) -> Change:
             if text == "None" and configuration.is_optional(node, last):
                 node[last] = None
                 return
-            if kind is object:  # a text, or several of something
+            if kind is object:  # a string, or a tuple
                 node[last] = _literal_or_text(text)
                 return
             value = text if kind is str else ast.literal_eval(text)
@@ -51,11 +52,12 @@ def setting(key: str, text: str, flag: str) -> Change:
 
 
 def arm_of_settings(text: str, flag: str) -> tuple[str, Change]:
-    """An arm that sets any keys, from its text `NAME: KEY=VALUE KEY=VALUE`, values without blanks.
+    """An arm that sets any keys, from the text `NAME: KEY=VALUE KEY=VALUE`.
 
     Args:
-      text: the name, which becomes a folder's, and what is set; nothing after the colon: nothing.
-      flag: what the text was given by, for errors.
+      text: the name, which is also that of a folder, and the values, which contain no spaces. If
+        nothing follows the colon, the arm changes nothing.
+      flag: the flag that the text was passed by, for errors.
 
     Raises:
       ConfigError: the text is not of that form.

@@ -1,8 +1,8 @@
 """Comparison of several runs of several arms: means, paired differences, and conclusions.
 
-A result is what one run reached: its arm, its seed, its metrics and, where there are any, the same
-metrics on resampled images (`resampling.resampled_ap`). Runs of one seed start from the same
-weights and see the same data, so arms are compared seed by seed.
+A result describes one run: its arm, its seed, its metrics and, if available, the same metrics on
+resampled images (`resampling.resampled_ap`). Runs with the same seed start from the same weights
+and see the same data, so arms are compared seed by seed.
 """
 
 import dataclasses
@@ -18,21 +18,22 @@ from ioub_jax.evaluation.dense_objects import base_of
 from ioub_jax.evaluation.means import mean_of_existing
 from ioub_jax.evaluation.resampling import CONFIDENCE, interval_of
 
-#: The rank correlation of score and IoU (`correlation.Correlation.spearman`): what the IoU-balanced
-#: classification loss is for.
+#: The rank correlation of score and IoU (`correlation.Correlation.spearman`), which the
+#: IoU-balanced classification loss is meant to increase.
 SPEARMAN = "Spearman"
-METRICS = (*AP_KEYS, SPEARMAN)  # those of COCO's results; other metrics stand behind them
+METRICS = (*AP_KEYS, SPEARMAN)  # COCO's metrics; other metrics follow them
 
 
 def is_of_coco(metric: str) -> bool:
-    """True if a metric is one of COCO's, also with a higher limit of detections (`AP@300`)."""
+    """True if a metric is one of COCO's, including those with more detections (`AP@300`)."""
     return base_of(metric) in METRICS
 
 
-#: With more arms not every two are compared: nobody reads that many, and some differ by chance.
+#: With more arms, the pairs are not compared: the table becomes unreadable, and some pairs differ
+#: by chance.
 _MOST_IN_PAIRS = 8
 
-#: The AP below which a report says that hardly anything was learned.
+#: The AP below which a report says that the detectors are hardly trained.
 _TRAINED = 0.05
 
 
@@ -43,12 +44,12 @@ class Result:
     Attributes:
       arm: the name of its arm.
       seed: its seed.
-      metrics: those of `METRICS` that are known, after its last step, and others'; without
-        COCO's AP the first is what is concluded from.
-      resampled: some of them on resampled images, a list a metric; empty where unknown.
-      seconds: its wall time; None where unknown.
-      images: what tells its validation images and their boxes from others, such as a digest;
-        None where unknown.
+      metrics: the known ones of `METRICS` after its last step, and other metrics. Without COCO's
+        AP, the first metric is the headline.
+      resampled: some of the metrics on resampled images, one list per metric; empty if unknown.
+      seconds: its wall time; None if unknown.
+      images: an identifier of its validation images and their boxes, such as a digest; None if
+        unknown.
     """
 
     arm: str
@@ -64,9 +65,9 @@ class Spread:
     """Mean and spread of one metric of one arm.
 
     Attributes:
-      mean: over the seeds.
-      deviation: standard deviation over the seeds; None for a single one.
-      count: how many seeds.
+      mean: the mean over the seeds.
+      deviation: the standard deviation over the seeds; None for a single seed.
+      count: the number of seeds.
     """
 
     mean: float
@@ -79,12 +80,12 @@ class Difference:
     """An arm minus the first arm, in one metric, over the seeds that both have.
 
     Attributes:
-      mean: mean of the differences seed by seed.
-      count: how many seeds are paired.
-      by_seeds: 95 % interval of Student's t over those differences: what another training could
-        give. None for a single seed.
-      by_images: 95 % interval of the bootstrap over the validation images, the seeds as they
-        are: what other images could give. None without resampled metrics.
+      mean: the mean of the differences of all seeds.
+      count: the number of paired seeds.
+      by_seeds: the 95 % interval of Student's t over those differences, which covers the chance of
+        training. None for a single seed.
+      by_images: the 95 % interval of the bootstrap over the validation images with fixed seeds,
+        which covers the choice of images. None without resampled metrics.
     """
 
     mean: float
@@ -106,10 +107,10 @@ class Comparison:
       arms: the names, the reference first.
       metrics: the names of all metrics, COCO's first.
       spreads: arm -> metric -> spread.
-      differences: arm (but the reference) -> metric -> paired difference.
-      between: arm -> other arm -> paired difference of the headline, for every two arms that
-        share a seed; empty with more than eight arms.
-      seconds: arm -> mean wall time of its runs; None where unknown.
+      differences: arm (except the reference) -> metric -> paired difference.
+      between: arm -> other arm -> paired difference of the headline, for all pairs of arms that
+        share a seed; empty for more than eight arms.
+      seconds: arm -> mean wall time of its runs; None if unknown.
     """
 
     arms: tuple[str, ...]
@@ -121,20 +122,20 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The metric of the conclusions: AP, or the first one of results without AP."""
+        """The metric of the conclusions: AP, or the first metric if the results have no AP."""
         return _headline_of(self.metrics)
 
 
 def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
-    """Compares arms with the first of them.
+    """Compares arms with the first one.
 
     Args:
-      results: what the runs reached, each arm and seed once.
-      arms: the arms, the reference first; one without any result is left out.
+      results: the results of the runs, at most one for each arm and seed.
+      arms: the arms, the reference first. An arm without results is left out.
 
     Raises:
-      ValueError: an arm has two results of one seed, or the reference has none, or results are
-        of different images.
+      ValueError: an arm has two results with the same seed, the reference has no result, or the
+        results are based on different images.
     """
     _check_images(results)
     by_arm: dict[str, dict[int, Result]] = {arm: {} for arm in arms}
@@ -186,7 +187,7 @@ def _check_images(results: Sequence[Result]) -> None:
 
 
 def _names_of_metrics(results: Sequence[Result]) -> tuple[str, ...]:
-    """COCO's metrics in their order, then the others in the order of the results."""
+    """Returns COCO's metrics in their order, then the others in the order of the results."""
     named = dict.fromkeys(name for result in results for name in result.metrics)
     of_coco = [name for name in named if is_of_coco(name)]
     return (
@@ -220,7 +221,7 @@ def _differences(
 def _difference_in(
     metric: str, arm: Mapping[int, Result], reference: Mapping[int, Result]
 ) -> Difference | None:
-    """The paired difference in one metric; None if no seed has it in both arms."""
+    """Returns the paired difference in one metric; None if no seed has it in both arms."""
     pairs, of_pairs = [], []
     for seed in sorted(arm.keys() & reference.keys()):
         value, other = arm[seed].metrics.get(metric), reference[seed].metrics.get(metric)
@@ -250,7 +251,7 @@ def t_interval(values: np.ndarray) -> tuple[float, float] | None:
 def _image_interval(
     pairs: Sequence[tuple[Result, Result]], metric: str
 ) -> tuple[float, float] | None:
-    """Percentiles of the mean difference over the resampled images, one resampling at a time."""
+    """Returns percentiles of the mean difference over the resamplings of the images."""
     rows = []
     for one, other in pairs:
         first, second = one.resampled.get(metric), other.resampled.get(metric)
@@ -297,9 +298,9 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
     """The report: conclusions, means and spreads, paired differences.
 
     Args:
-      comparison: what it is of.
-      title: its heading.
-      what: what was trained and evaluated, in words.
+      comparison: the comparison to report.
+      title: the heading of the report.
+      what: a description of the training and the evaluation.
     """
     known = [
         metric
@@ -315,7 +316,7 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
         "over the seeds",
         "other trainings: Student's t over the seeds",
     )
-    if base_of(comparison.headline) in AP_KEYS:  # no other one is resampled
+    if base_of(comparison.headline) in AP_KEYS:  # no other metric is resampled
         lines += _table_of_differences(
             comparison,
             [metric for metric in known if base_of(metric) in AP_KEYS],
@@ -394,7 +395,7 @@ def _difference(difference: Difference | None, interval: str) -> str:
 
 
 def conclusions(comparison: Comparison) -> list[str]:
-    """Possible conclusions on the headline, and their limits, a sentence an arm, in Markdown."""
+    """The conclusions from the headline metric, and their limits, a list item for each arm."""
     reference, headline = comparison.arms[0], comparison.headline
     lines = []
     for arm, differences in comparison.differences.items():
@@ -415,7 +416,10 @@ def conclusions(comparison: Comparison) -> list[str]:
 
 
 def _of_scores(differences: Mapping[str, Difference]) -> str:
-    """A sentence on whether scores follow IoU more than the reference's, after that on AP."""
+    """Returns a sentence on whether scores follow IoU more closely than the reference's.
+
+    It follows the sentence on the headline; empty if it is not known.
+    """
     difference = differences.get(SPEARMAN)
     if difference is None or difference.by_seeds is None:
         return ""
@@ -427,7 +431,7 @@ def _of_scores(differences: Mapping[str, Difference]) -> str:
 
 
 def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> str:
-    # AP is told in hundredths; in what another metric is, nobody knows here.
+    # AP is reported in hundredths; the unit of another metric is unknown here.
     factor, decimals = (100.0, 1) if base_of(metric) == "AP" else (1.0, 3)
     points = factor * difference.mean
     if difference.by_seeds is None:

@@ -1,4 +1,4 @@
-"""Trains the runs of a comparison, several at once, each in a process of its own."""
+"""Trains the runs of a comparison, several at once, each in a separate process."""
 
 import dataclasses
 import logging
@@ -30,8 +30,8 @@ class Share:
     """Resources for one of several processes.
 
     Attributes:
-      cores: numbers of CPU cores; empty: all.
-      devices: numbers of GPUs or TPU chips; empty: all.
+      cores: the indices of its CPU cores; empty: all cores.
+      devices: the indices of its GPUs or TPU chips; empty: all devices.
     """
 
     cores: tuple[int, ...] = ()
@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
       failures: a sentence for each run that failed.
-      stopped: whether a signal ended it before all were trained.
+      stopped: whether a signal ended the training before all runs were trained.
     """
 
     failures: list[str]
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def shares(processes: int, devices: int | None) -> list[Share]:
-    """Shares cores and, where their number is given, devices out among processes.
+    """Distributes cores and, if their number is given, devices among processes.
 
     Raises:
       ConfigError: there are fewer devices than processes.
@@ -79,16 +79,16 @@ def train_all(
     resamplings: int,
     after_each: Callable[[], object] = lambda: None,
 ) -> Outcome:
-    """Trains the unfinished runs, as many at once as there are slots, and keeps their results.
+    """Trains the unfinished runs, as many at once as there are slots, and saves their results.
 
-    A run that fails does not end the others. After SIGTERM or Ctrl-C the running ones save what
-    they have, and nothing is started any more.
+    A run that fails does not end the others. After SIGTERM or Ctrl-C, the current runs save their
+    state and end, and no further run is started.
 
     Args:
-      runs: in the order in which they are to be trained.
-      slots: what each of the runs at once may use.
-      resamplings: as `make_result`.
-      after_each: called when the result of one more run is kept.
+      runs: the runs, in the order in which they are trained.
+      slots: the resources of each run that is trained at the same time.
+      resamplings: as in `make_result`.
+      after_each: called whenever the result of another run has been saved.
     """
     pending = [run for run in runs if not is_finished(run)]
     running: dict[int, tuple[Any, PlannedRun]] = {}
@@ -99,7 +99,7 @@ def train_all(
                 if slot not in running and pending and not stop.requested:
                     run = pending.pop(0)
                     running[slot] = (_start(run, share, resamplings), run)
-                    if stop.requested:  # the signal came while it was started
+                    if stop.requested:  # the signal arrived while the process was started
                         running[slot][0].terminate()
                     logger.info(
                         "Training %s (%d to go); its progress is in %s.",
@@ -121,7 +121,7 @@ def train_all(
 
 
 class _StopAll(StopSignals):
-    """Passes SIGTERM and Ctrl-C on to the running processes, which save and end."""
+    """Forwards SIGTERM and Ctrl-C to the running processes, which save and end."""
 
     def __init__(self, running: dict[int, tuple[Any, PlannedRun]]) -> None:
         super().__init__()
@@ -138,9 +138,9 @@ def _log_of(run: PlannedRun) -> pathlib.Path:
 
 
 def _start(run: PlannedRun, share: Share, resamplings: int) -> Any:
-    """Starts a process that trains a run, keeps its result, and logs to `seed_N.log`."""
+    """Starts a process that trains a run, saves its result, and logs to `seed_N.log`."""
     run.workdir.parent.mkdir(parents=True, exist_ok=True)
-    values = configuration.to_dict(run.config)  # a ConfigDict may not reach another process whole
+    values = configuration.to_dict(run.config)  # a pickled ConfigDict may be incomplete
     cache = jax.config.values["jax_compilation_cache_dir"]
     os.environ |= host_memory.environment()
     process = multiprocessing.get_context("spawn").Process(
@@ -160,17 +160,18 @@ def _train(
     resamplings: int,
     cache: str | None,
 ) -> None:
-    """Trains a run in such a process."""
+    """Trains a run in a process that `_start` has started."""
     config = ml_collections.ConfigDict(configuration.from_dict(values))
     run = PlannedRun(arm, config, workdir, result)
-    # A Ctrl-C is for the parent alone, which hands it on; without a parent nobody would.
+    # In its own session, the process receives Ctrl-C only through the parent, which forwards it.
+    # If the parent ends, nobody forwards signals, so a thread ends this process as well.
     os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with open(_log_of(run), "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     log_lines.show()
-    # Before jax looks for devices and makes its threads.
+    # This must precede the initialization of jax, which finds its devices and starts its threads.
     if share.cores:
         os.sched_setaffinity(0, share.cores)
     if share.devices:
@@ -178,7 +179,7 @@ def _train(
         os.environ |= {"CUDA_VISIBLE_DEVICES": names, "TPU_VISIBLE_CHIPS": names}
     jax.config.update("jax_compilation_cache_dir", cache)
     building.train_and_evaluate(run.config, run.workdir)
-    if is_trained(run):  # it was not stopped
+    if is_trained(run):  # false if it was stopped
         make_result(run, resamplings)
 
 
@@ -191,7 +192,7 @@ def _end_with_parent() -> None:
 
 
 def _failure(run: PlannedRun, exit_code: int) -> str:
-    """Cause of a run's failure: the last line that it wrote."""
+    """Describes a run's failure by the last line that it wrote."""
     lines = _log_of(run).read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {exit_code}"
     last = re.sub(r"^ioub_jax[\w.]*Error: ", "", last)  # a sentence for the user

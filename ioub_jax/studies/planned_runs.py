@@ -1,8 +1,8 @@
-"""The runs of several arms with several seeds, and their results; `parallel` trains them.
+"""The runs of several arms with several seeds, and their results; `parallel_runs` trains them.
 
-Runs of one seed start from the same weights and see the same batches, whatever their arm: both
-follow from `config.seed` and the arm changes `config.loss` alone. A run that is finished is found
-and not run again; one that was interrupted goes on.
+The initial weights and the batches follow from `config.seed`. Runs with the same seed therefore
+share both in every arm, unless an arm changes the model or the data. A finished run is recognized
+and not repeated; an interrupted one is resumed.
 """
 
 import copy
@@ -48,7 +48,7 @@ class PlannedRun:
       arm: the name of its arm.
       config: its configuration, with its seed.
       workdir: its folder.
-      result: where what it reached is kept, a small JSON file that can outlive the folder.
+      result: the path of its result, a small JSON file that can outlive the folder.
     """
 
     arm: str
@@ -58,7 +58,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """The run in words."""
+        """The arm and the seed of the run, as part of a sentence."""
         return f"arm {self.arm}, seed {training_parts.options_of(self.config).seed}"
 
     @property
@@ -66,7 +66,8 @@ class PlannedRun:
         """Length and seed of its training."""
         if not training_parts.is_in_epochs(self.config):
             return training_parts.options_of(self.config)
-        # What an epoch depends on, which the runs of a comparison mostly share.
+        # The number of images in an epoch depends on these parts. Most runs of a comparison share
+        # them, so that the cache finds it.
         parts = {key: self.settings[key] for key in ("data", "matcher", "runtime")}
         epoch = _images_per_epoch(json.dumps(parts | {"batch_size": 1, "seed": 0}))
         return training_parts.options_of(self.config, epoch)
@@ -79,7 +80,7 @@ class PlannedRun:
 
 @functools.lru_cache(maxsize=64)
 def _images_per_epoch(settings: str) -> int:
-    """Number of images in an epoch, from the parts of a configuration as JSON."""
+    """Returns the number of images in an epoch, from the parts of a configuration as JSON."""
     return sampling_parts.images_per_epoch(configuration.from_dict(json.loads(settings)))
 
 
@@ -93,20 +94,20 @@ def plan_runs(
     workdir: pathlib.Path,
     results: pathlib.Path,
 ) -> list[PlannedRun]:
-    """The runs of a comparison, in the order in which they inform most: seed by seed.
+    """The runs of a comparison, seed by seed, so that all arms have results early.
 
     Args:
-      config: what all runs share.
-      arms: names and what each changes in a configuration.
-      seeds: how many seeds, from `config.seed` on.
-      workdir: the folder of the comparison; a run's is `ARM/seed_N` in it.
+      config: the configuration that all runs share.
+      arms: the name of each arm and its change to the configuration.
+      seeds: the number of seeds, which start at `config.seed`.
+      workdir: the folder of the comparison; the folder of a run is `ARM/seed_N` in it.
       results: the folder of the results, `ARM/seed_N.json`.
     """
     runs = []
     first = training_parts.options_of(config).seed
     for seed in range(first, first + seeds):
         for name, change in arms:
-            of_run = copy.deepcopy(config)  # which keeps what may be None
+            of_run = copy.deepcopy(config)  # a deep copy keeps the placeholders, which may be None
             of_run.unlock()
             change(of_run)
             of_run.update({"seed": seed})
@@ -128,21 +129,21 @@ def steps_done(run: PlannedRun) -> int | None:
 
 
 def _evaluations(run: PlannedRun) -> list[dict[str, Any]]:
-    """The records of its evaluations."""
+    """Returns the records of a run's evaluations."""
     return records.read_records(run.workdir / "evaluation.jsonl", sys.maxsize)
 
 
 def is_finished(run: PlannedRun) -> bool:
-    """True if a run has been trained and evaluated to its end, or its result is kept.
+    """True if a run has been trained and evaluated to its end, or its result has been saved.
 
     Raises:
-      ConfigError: what is there is of another configuration.
+      ConfigError: the run or its result has another configuration.
     """
     return read_result(run) is not None or is_trained(run)
 
 
 def is_trained(run: PlannedRun) -> bool:
-    """True if the run in the folder is at its end, even an early one; raises as `steps_done`."""
+    """True if the run in the folder has ended, also by early stopping; raises as `steps_done`."""
     done, options = steps_done(run), run.options
     if done is None or options.patience is None:
         return done == options.steps
@@ -152,7 +153,7 @@ def is_trained(run: PlannedRun) -> bool:
 
 
 def progress_of(run: PlannedRun) -> str:
-    """State of a run in words: finished, begun or new; raises as `is_finished`."""
+    """The state of a run in words: finished, begun or new; raises as `is_finished`."""
     if is_finished(run):
         return "finished"
     total = run.options.steps
@@ -165,11 +166,11 @@ def progress_of(run: PlannedRun) -> str:
 
 
 def time_left(runs: Sequence[PlannedRun], processes: int) -> str:
-    """Number of remaining runs and their time, in words; raises as `is_finished`.
+    """The number of remaining runs and their time, in words; raises as `is_finished`.
 
     Args:
-      runs: all runs of the comparison; the finished ones tell how long a run takes.
-      processes: how many are trained at once.
+      runs: all runs of the comparison. The time of a run is estimated from the finished ones.
+      processes: how many runs are trained at once.
     """
     results = [read_result(run) for run in runs]
     pending = sum(
@@ -194,7 +195,7 @@ def _duration(seconds: float) -> str:
 
 
 def check_runs(runs: Sequence[PlannedRun]) -> None:
-    """Finds errors that every run would fail with before any starts; devices are left to the runs.
+    """Checks before the first run for errors that all would fail with, except those of devices.
 
     Raises:
       ConfigError: a configuration cannot be run, or a folder holds a run of another one.
@@ -208,20 +209,20 @@ def check_runs(runs: Sequence[PlannedRun]) -> None:
         data_parts.open_data(pending[0].config)
 
 
-# ------------------------------------------------------------------ what they reached
+# ------------------------------------------------------------------ results
 
 
 def read_result(run: PlannedRun) -> paired_differences.Result | None:
-    """The kept result of a run, or None.
+    """The saved result of a run, or None.
 
     Raises:
-      ConfigError: it is of another configuration.
+      ConfigError: the result has another configuration.
     """
     if not run.result.is_file():
         return None
     kept = configuration.read_json(run.result)
     if configuration.is_to_be_longer(kept["config"], run.settings):
-        return None  # the run is to become longer
+        return None  # the run is to be extended
     differences = configuration.differing_keys(kept["config"], run.settings, evaluated=True)
     if differences:
         raise ConfigError(
@@ -239,15 +240,15 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
 
 
 def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | None:
-    """The result of a finished run, kept or made from its folder; None for an unfinished one.
+    """The result of a finished run, saved or made from its folder; None for an unfinished one.
 
     Args:
       run: the run.
-      resamplings: how many times its images are to be resampled; a result that is kept with
-        another number stands where the folder is gone.
+      resamplings: how many times its images are resampled. If the folder is gone, a result saved
+        with another number is returned.
 
     Raises:
-      ConfigError: as `read_result`, `steps_done` and `make_result`.
+      ConfigError: as in `read_result`, `steps_done` and `make_result`.
     """
     kept = read_result(run)
     headline = dense_objects.named("AP", training_parts.counted_detections(run.config))
@@ -257,10 +258,10 @@ def result_of(run: PlannedRun, resamplings: int) -> paired_differences.Result | 
 
 
 def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
-    """Reads the result of a finished run, resamples its images, and keeps both as a small file.
+    """Reads the result of a finished run, resamples its images, and saves both as a small file.
 
-    COCO's AP is resampled, and what other metrics the record of its evaluation has stands beside
-    it. A run without COCO's metric has the numbers of its record alone.
+    COCO's AP is resampled. The other metrics come from the record of the evaluation. A run without
+    COCO's metrics has only the numbers of its record.
 
     Raises:
       ConfigError: the run has not been evaluated at its end.
@@ -298,14 +299,14 @@ class _Reached(NamedTuple):
 
 
 def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _Reached:
-    """COCO's AP, on resampled images too, and the correlation of scores with IoU.
+    """Computes COCO's AP, also on resampled images, and the correlation of scores with IoU.
 
-    Where some images could not be read (`data.on_error='skip'`) nothing is resampled: which they
-    were is not known any more.
+    If some images could not be read (`data.on_error='skip'`), nothing is resampled, because it is
+    no longer known which ones they were.
 
     Args:
       run: the run.
-      name: how the names of its evaluation's files begin.
+      name: the common beginning of the paths of its evaluation's files.
       resamplings: how many times its images are resampled.
     """
     paths = [name.with_name(f"{name.name}_{kind}.json") for kind in ("metrics", "detections")]
@@ -339,11 +340,12 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
 
 
 def _images(run: PlannedRun, count: int | None) -> str | None:
-    """Digest of a run's validation images; None if it is not known.
+    """Returns a digest of a run's validation images; None if it is unknown.
 
     Args:
       run: the run.
-      count: how many were read; None if that is known only where all must have been.
+      count: how many images were read; None if unknown, in which case the digest is known only if
+        every image must be readable.
     """
     ground_truth, digest = _ground_truth_of(run)
     if count is None:
@@ -363,26 +365,26 @@ def _ground_truth_of(run: PlannedRun) -> tuple[dict[str, Any], str]:
     )
 
 
-@functools.lru_cache(maxsize=1)  # the runs of a comparison have the same data
+@functools.lru_cache(maxsize=1)  # the runs of a comparison usually have the same data
 def _ground_truth(
     data: str, categories: tuple[tuple[int, str], ...] | None, voc_pixels: str | None
 ) -> tuple[dict[str, Any], str]:
-    """The validation images of `config.data`, given as JSON, in COCO's format, and their digest."""
+    """Returns the validation data of `config.data` (as JSON) in COCO's format, and its digest."""
     config = configuration.from_dict(json.loads(data))
     source = data_parts.create_source(config, "val", categories=categories, voc_pixels=voc_pixels)
     ground_truth = coco_format.to_coco_ground_truth(whole_of(source))
-    # Without the names of files, which are other ones on another machine.
+    # Without the names of the files, which differ between machines.
     sizes = [(image["id"], image["height"], image["width"]) for image in ground_truth["images"]]
     told = json.dumps([sizes, ground_truth["annotations"], ground_truth["categories"]])
     return ground_truth, hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def training_seconds(workdir: pathlib.Path, batch_size: int) -> float | None:
-    """The time of a run's steps, without evaluations and interruptions; None if unknown."""
+    """The time of a run's steps in seconds, without evaluations and interruptions, or None."""
     recorded = records.read_records(workdir / "train.jsonl", sys.maxsize)
     seconds, before = 0.0, 0
     for record in recorded:
-        if "images_per_second" not in record:  # all its steps compiled: as fast as the next ones
+        if "images_per_second" not in record:  # all its steps compiled: use the next rate
             continue
         seconds += (record["step"] - before) * batch_size / record["images_per_second"]
         before = record["step"]
@@ -395,11 +397,11 @@ def existing_runs(
     """The runs in existing workdirs.
 
     Args:
-      arms: names and workdirs of the arms.
+      arms: the name and the workdirs of each arm.
       results: the folder of the results.
 
     Raises:
-      ConfigError: a folder holds no run, or an arm has two of one seed.
+      ConfigError: a folder holds no run, or an arm has two runs with the same seed.
     """
     runs: dict[tuple[str, int], PlannedRun] = {}
     for name, workdirs in arms:

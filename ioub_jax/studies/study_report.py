@@ -10,7 +10,7 @@ from ioub_jax.evaluation.dense_objects import base_of
 from ioub_jax.studies import paired_differences as statistics
 from ioub_jax.studies.planned_runs import PlannedRun, result_of
 
-#: Of COCO's results; other metrics are drawn beside them, as many as the picture has room for.
+#: COCO's metrics in the picture. Other metrics are drawn beside them, as many as there is room for.
 _DRAWN = ("AP", "AP50", "AP75", "AP90", statistics.SPEARMAN)
 _COLUMNS = 8
 
@@ -24,16 +24,16 @@ def write(
     """Writes the report of the finished runs.
 
     Args:
-      runs: the runs of all arms, the reference's among the first.
+      runs: the runs of all arms, beginning with one of the reference.
       output: the folder to write into.
       resamplings: how many times the validation images are resampled.
       draw: `plotting.gains.comparison`.
 
     Returns:
-      the Markdown of the report.
+      The Markdown of the report.
 
     Raises:
-      ConfigError: no run of the reference is finished, or a run's evaluation is not there.
+      ConfigError: no run of the reference is finished, or the evaluation of a run is missing.
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
     results = [result for run in runs if (result := result_of(run, resamplings)) is not None]
@@ -54,7 +54,7 @@ def write(
 
 
 def _what(runs: Sequence[PlannedRun], headline: str) -> str:
-    """A description of training and evaluation; differences among runs are listed by kind."""
+    """Describes the training and the evaluation of all runs, each distinct description once."""
     described = " And: ".join(dict.fromkeys(words.describe(run.settings) for run in runs))
     of_ap = f"; {headline} in sentences is in hundredths" if base_of(headline) == "AP" else ""
     return (

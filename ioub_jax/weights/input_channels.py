@@ -1,4 +1,4 @@
-"""Weights of networks for RGB images, in a network whose images have other channels."""
+"""Weights of networks for RGB images, adapted to images with other channels."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ def of_rgb(template: Any) -> Any:
     """The shapes of a backbone's variables for RGB images.
 
     Args:
-      template: `{'params': ..., 'batch_stats': ...}` of a backbone; shapes are enough.
+      template: `{'params': ..., 'batch_stats': ...}` of a backbone; shapes are sufficient.
 
     Returns:
-      the same tree, its first convolution of three channels.
+      the same tree, with three channels in the first convolution.
     """
 
     def with_three(path: tuple[Any, ...], leaf: Any) -> Any:
@@ -30,24 +30,24 @@ def of_rgb(template: Any) -> Any:
 
 
 def adapted_inputs(theirs: Any, ours: Any) -> Any:
-    """Variables whose first convolution takes as many channels as that of our network.
+    """Variables whose first convolution has as many input channels as that of our network.
 
-    Of kernels for RGB the ones for other channels are made so that an image whose channels are all
-    the same gives what it gave as RGB, and so goes on through layers that expect that. One channel
-    gets the sum of the three kernels. More keep the three for their first three, red, green and
-    blue, and get the mean of them for each of the others, all divided by what that makes them
-    larger: of four channels they are multiplied by 3/4. Two get half of the sum each.
+    The kernel is converted such that an image with equal channels has the same outputs as it has in
+    RGB, so that later layers see the values that they expect. For one channel, the kernel is the
+    sum of the three kernels. For two channels, each gets half of the sum. For n > 3 channels, the
+    first three (red, green and blue) keep their kernels, each further one gets their mean, and all
+    are multiplied by 3 / n.
 
-    timm's `adapt_input_conv` has the same sums, but repeats red, green, blue, red, ... for what
-    comes after the third. Zeros for new channels would leave them out for good where the first
-    layers are frozen.
+    timm's `adapt_input_conv` has the same sums, but repeats red, green, blue, red, ... for the
+    channels after the third. Zeros for new channels would ignore these channels permanently if the
+    first layers are frozen.
 
     Args:
       theirs: variables of a detector or of a backbone, by `params` and `batch_stats`.
-      ours: those of our network; shapes are enough.
+      ours: the variables of our network; shapes are sufficient.
 
     Returns:
-      `theirs`, another kernel in it where they have three channels and ours have others.
+      `theirs`, with a converted kernel if theirs has three channels and ours another number.
     """
     wanted = {
         _names(path): leaf.shape[2]
@@ -65,7 +65,7 @@ def adapted_inputs(theirs: Any, ours: Any) -> Any:
 
 
 def kernel_for(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A float32 kernel for that many channels from one for RGB, `[height, width, 3, outputs]`."""
+    """A float32 kernel for `channels`, from one for RGB, `[height, width, 3, outputs]`."""
     mean = kernel.mean(axis=2, keepdims=True)
     if channels < _RGB:
         parts = np.repeat(mean, channels, axis=2)

@@ -27,17 +27,17 @@ def fill(
     Args:
       template: `{'params': ..., 'batch_stats': ...}` of arrays or `jax.ShapeDtypeStruct`.
       state_dict: torch's names to arrays; kernels are `[out, in, height, width]` or `[out, in]`.
-      torch_key: from the path of one of our variables, without its collection, to torch's name.
-      ignored: regular expressions of keys that have no counterpart here, such as a classifier's.
-      name: what an error calls the weights: a file.
-      architecture: what it calls the model.
+      torch_key: maps the path of one of our variables, without its collection, to torch's name.
+      ignored: regular expressions for keys without a counterpart here, such as a classifier's.
+      name: the name of the weights in errors, such as a file.
+      architecture: the name of the model in errors.
 
     Returns:
-      The template's tree of float32 numpy arrays, kernels `[height, width, in, out]` or
+      The template's tree with float32 numpy arrays; kernels are `[height, width, in, out]` or
       `[in, out]`.
 
     Raises:
-      WeightsError: keys are missing, unexpected or of another shape; it lists all of them.
+      WeightsError: keys are missing, unexpected or of another shape; the message lists all of them.
     """
     missing, misshaped, used = [], [], set()
 
@@ -53,7 +53,7 @@ def fill(
         return value
 
     variables = jax.tree_util.tree_map_with_path(value_of, dict(template))
-    # Batch norms count their batches in torch.
+    # In torch, batch norms also count their batches.
     known = re.compile("|".join((*ignored, r".*num_batches_tracked$")))
     unexpected = [key for key in state_dict if key not in used and not known.match(key)]
     problems = [
@@ -81,14 +81,14 @@ def _as_ours(value: np.ndarray) -> np.ndarray:
 
 
 def collect(variables: Any, torch_key: Callable[[Path], str]) -> dict[str, np.ndarray]:
-    """The state dict from which `fill` makes these variables.
+    """The state dict that `fill` converts to these variables.
 
     Args:
       variables: `{'params': ..., 'batch_stats': ...}` of arrays.
-      torch_key: as for `fill`.
+      torch_key: as in `fill`.
 
     Returns:
-      Torch's names to float32 arrays, kernels `[out, in, height, width]` or `[out, in]`.
+      Torch's names to float32 arrays; kernels are `[out, in, height, width]` or `[out, in]`.
     """
     state_dict = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):

@@ -1,9 +1,10 @@
 """The values in a pickle, read without unpickling: nothing is imported or called.
 
-A pickle is a program for a stack machine. `pickle` runs it, and a program may name any function and
-have it called. The machine here knows only the instructions that make numbers, text, lists, tuples
-and dictionaries. A name stays a name, and what calling it means is given by the caller of `read`,
-in a table of functions of ours. There is no object whose attributes a pickle could set.
+A pickle is a program for a stack machine. The module `pickle` runs it, and a program can name any
+function and call it. The machine here supports only the instructions that make numbers, text,
+lists, tuples and dictionaries. A name is never resolved: the caller of `read` passes a table of its
+own functions that defines the result of calling each name. There is no object whose attributes a
+pickle could set.
 """
 
 import collections
@@ -14,21 +15,21 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Both are twenty times what a detector with its optimizer needs. They bound the memory and the time
-# that a hostile pickle takes: one byte of it may become a list of 56 bytes.
+# Both are twenty times what a detector with its optimizer needs. They limit the memory and the time
+# for a malicious pickle, in which a single byte can become a list of 56 bytes.
 MAX_BYTES = 16 * 2**20
 MAX_INSTRUCTIONS = 1_000_000
 
 
 class Refusal(ValueError):
-    """A refusal to read a file; the message continues a sentence that begins with the file."""
+    """A file is not read; the message continues a sentence that begins with the file."""
 
 
 class UnknownName(Refusal):
-    """A pickle that asks for a function or class that the reader has no use for.
+    """A pickle names a function or class that the reader does not support.
 
     Attributes:
-      name: such as 'posix.system'.
+      name: the name, such as 'posix.system'.
     """
 
     def __init__(self, name: str):
@@ -45,7 +46,7 @@ class Name:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """A placeholder for an object of which only the kind is kept.
+    """A placeholder for an object that was not read.
 
     Attributes:
       kind: the name of its class, such as 'argparse.Namespace'.
@@ -58,7 +59,7 @@ Calls = Mapping[str, Callable[[tuple[Any, ...]], Any] | None]
 
 
 def damaged(what: str) -> Refusal:
-    """The refusal of a file that no program writes in this way."""
+    """The refusal of a file that no program writes like this."""
     return Refusal(f"is damaged or truncated ({what}); get the file again.")
 
 
@@ -67,23 +68,23 @@ def read(
     calls: Calls | None = None,
     persistent_id: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The value of the pickle at the stream's position; leaves the stream behind the pickle.
+    """The value of the pickle at the stream's position; the stream is then after the pickle.
 
     Args:
-      stream: at most the first MAX_BYTES of it are worth giving.
-      calls: the names that the pickle may mention, each with what calling it with a tuple of
-        arguments gives, or with None where it may not be called. The arguments may be anything.
-        `collections.OrderedDict` is always known.
-      persistent_id: what an object kept outside the pickle is, from its identifier, which may be
-        anything; None where there are no such objects.
+      stream: the stream; callers limit it to MAX_BYTES.
+      calls: the names that the pickle may mention. Each maps to a function that takes a tuple of
+        arguments, of any types, and returns the result of calling the name; or to None if the name
+        may not be called. `collections.OrderedDict` is always supported.
+      persistent_id: returns an object that is stored outside the pickle. Its argument is the
+        identifier, of any type. None if there are no such objects.
 
     Returns:
-      None, bool, int, float, str, bytes, list, tuple, dict, `collections.OrderedDict`, Name, what
-      `calls` and `persistent_id` return, and containers of these.
+      None, bool, int, float, str, bytes, list, tuple, dict, `collections.OrderedDict`, Name, the
+      results of `calls` and `persistent_id`, and containers of these.
 
     Raises:
-      UnknownName: it mentions a name that `calls` lacks.
-      Refusal: it is no pickle, is cut short, or uses an instruction not known here.
+      UnknownName: the pickle mentions a name that is not in `calls`.
+      Refusal: the stream is not a pickle, is truncated, or uses an unsupported instruction.
     """
     machine = _Machine({"collections.OrderedDict": _ordered_dict, **(calls or {})}, persistent_id)
     try:
@@ -98,7 +99,7 @@ def read(
     except Refusal:
         raise
     except (ValueError, IndexError, KeyError) as error:
-        # Not the error's own text: it may quote any amount of the file.
+        # The error's own text is left out, because it may quote any amount of the file.
         raise damaged(f"{type(error).__name__} in its pickle") from None
 
 
@@ -110,11 +111,11 @@ class _Machine:
         self._persistent_id = persistent_id
         self._stack: list[Any] = []
         self._below_marks: list[list[Any]] = []
-        # A dictionary: a list would be as long as the largest index in the file.
+        # Not a list, which would be as long as the largest index in the file.
         self._memo: dict[int, Any] = {}
 
     def run(self, instruction: str, argument: Any) -> None:
-        """Carries out one instruction, named as in `pickletools`."""
+        """Executes one instruction, named as in `pickletools`."""
         if instruction in _LITERALS:
             self._stack.append(argument)
         elif instruction in _CONSTANTS:
@@ -128,7 +129,7 @@ class _Machine:
             )
 
     def pop(self) -> Any:
-        """Takes the topmost value."""
+        """Removes and returns the topmost value."""
         return self._stack.pop()
 
     def mark(self, _: Any) -> None:
@@ -189,7 +190,7 @@ class _Machine:
 
     def discard_state(self, _: Any) -> None:
         self.pop()
-        # An ordered dictionary has its `_metadata` as state.
+        # The state of an ordered dictionary is its `_metadata`.
         if type(self._stack[-1]) not in (collections.OrderedDict, LeftOut):
             raise damaged("it sets attributes of something that has none")
 
@@ -200,7 +201,7 @@ class _Machine:
 
 
 def _ordered_dict(arguments: tuple[Any, ...]) -> collections.OrderedDict[Any, Any]:
-    """An empty one, or in pickles of Python 2 one of a list of `[key, value]`."""
+    """Returns an ordered dictionary, empty or from `[key, value]` lists as in Python 2."""
     pairs = arguments[0] if arguments else []
     if (
         len(arguments) > 1
@@ -212,7 +213,7 @@ def _ordered_dict(arguments: tuple[Any, ...]) -> collections.OrderedDict[Any, An
 
 
 def _checked_key(key: Any) -> Any:
-    """A key whose hash nobody can make collide or take for ever, as nested tuples do."""
+    """Returns the key; its hash can be neither made to collide nor slow, as with nested tuples."""
     if type(key) in (str, bytes, bool) or (type(key) is int and abs(key) < 2**31):
         return key
     raise Refusal(
@@ -254,11 +255,11 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
     "SETITEM": lambda machine, _: machine.set_items([machine.pop() for _ in range(2)][::-1]),
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
-    # pickletools gives module and name with a blank between.
+    # pickletools separates module and name by a space.
     "GLOBAL": lambda machine, argument: machine.push_name(argument.replace(" ", ".", 1)),
     "STACK_GLOBAL": _Machine.push_name_of_stack,
     "REDUCE": _Machine.call,
-    # The constructor of a class; here calling its name.
+    # The constructor of a class, treated like a call of its name.
     "NEWOBJ": _Machine.call,
     "BUILD": _Machine.discard_state,
     "BINPERSID": _Machine.load_persistent,

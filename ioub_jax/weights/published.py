@@ -1,7 +1,7 @@
 """Published weights by name: from the caches, from an installed package, or downloaded.
 
-Only what a detector of ours can start from, or be, is listed. The weights belong to their authors:
-look at their terms before you use them for more than research.
+The list contains only weights that our detectors can start from or be converted from. The weights
+belong to their authors: check their terms before using them for more than research.
 """
 
 import dataclasses
@@ -35,8 +35,9 @@ class Download:
     """A file on the web.
 
     Attributes:
-      url: ends in the file's name, which has the first 8 hex digits of its SHA-256 in it.
-      origin: what it was trained on and by whom.
+      url: the address. It ends in the file's name, which contains the first 8 hex digits of its
+        SHA-256.
+      origin: the data that the weights were trained on, and their authors.
     """
 
     url: str
@@ -53,10 +54,10 @@ class Packaged:
     """A file in a Python package.
 
     Attributes:
-      package: what one would import; it never is imported.
-      file: within the package's folder.
-      extra: of ours that installs the package.
-      origin: what it was trained on and by whom.
+      package: the import name of the package, which is never imported.
+      file: the path within the package's folder.
+      extra: our extra that installs the package.
+      origin: the data that the weights were trained on, and their authors.
     """
 
     package: str
@@ -73,7 +74,7 @@ class Packaged:
 _OF_IMAGENET = "ImageNet-1K classifier of torchvision (IMAGENET1K_V1)"
 _OF_COCO = "COCO train2017 detector of torchvision (COCO_V1)"
 
-#: Name -> where its weights are.
+#: Name -> location of the weights.
 PUBLISHED: dict[str, Download | Packaged] = {
     "resnet18": Download(f"{_TORCHVISION}/resnet18-f37072fd.pth", _OF_IMAGENET),
     "resnet34": Download(f"{_TORCHVISION}/resnet34-b627a593.pth", _OF_IMAGENET),
@@ -113,17 +114,17 @@ PUBLISHED: dict[str, Download | Packaged] = {
 
 
 def find_weights(name_or_path: str) -> pathlib.Path:
-    """The file of published weights, which is downloaded if need be, or the file at a path.
+    """The file of published weights, which is downloaded if necessary, or the file at a path.
 
-    A download goes to $IOUB_JAX_CACHE (by default ~/.cache/ioub_jax) and is kept. What torch has
-    downloaded, in $TORCH_HOME (by default ~/.cache/torch), is used too.
+    Downloads are kept in $IOUB_JAX_CACHE (by default ~/.cache/ioub_jax). Downloads of torch in
+    $TORCH_HOME (by default ~/.cache/torch) are used, too.
 
     Args:
       name_or_path: the path of a file, or else a key of PUBLISHED.
 
     Raises:
-      WeightsError: it is neither, its package is not installed, or it cannot be downloaded; then
-        no part of it is left behind.
+      WeightsError: the argument is neither, the package is not installed, or the file cannot be
+        downloaded. A failed download leaves no partial file.
     """
     path = local_weights(name_or_path)
     if path is not None:
@@ -134,7 +135,7 @@ def find_weights(name_or_path: str) -> pathlib.Path:
 
 
 def local_weights(name_or_path: str) -> pathlib.Path | None:
-    """As `find_weights`, but None where it would download."""
+    """As `find_weights`, but None if the file would have to be downloaded."""
     path = pathlib.Path(name_or_path).expanduser()
     if path.is_file():
         return path
@@ -174,7 +175,8 @@ def _download(name: str, download: Download) -> pathlib.Path:
     partial = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that moving it there is one step; several processes may do this.
+        # In the folder of the target, so that the move is atomic; several processes may download
+        # the same file.
         descriptor, partial_name = tempfile.mkstemp(".partial", f".{target.name}.", target.parent)
         partial = pathlib.Path(partial_name)
         digest = hashlib.sha256()
@@ -185,12 +187,12 @@ def _download(name: str, download: Download) -> pathlib.Path:
             file.flush()
             os.fsync(file.fileno())
         _check_digest(download.file_name, digest.hexdigest())
-        partial.chmod(0o644)  # mkstemp lets nobody else read it
+        partial.chmod(0o644)  # mkstemp makes it unreadable for others
         os.replace(partial, target)
     # URLError and the errors of sockets and files are all OSErrors.
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it is the server's answer too
+            error.close()  # the error is also the server's response
         raise WeightsError(
             f"Could not download the weights {name} from {download.url} ({error}); download them "
             f"yourself and put the file at {target}."
@@ -202,7 +204,7 @@ def _download(name: str, download: Download) -> pathlib.Path:
 
 
 def _chunks(url: str, title: str) -> Iterator[bytes]:
-    """The content at an address, with a progress bar."""
+    """Yields the content at an address, with a progress bar."""
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
         length = response.headers.get("Content-Length")
         total = int(length) if length and length.isdecimal() else None
@@ -227,6 +229,6 @@ def _check_digest(file_name: str, digest: str) -> None:
 
 
 def _stated_digest(file_name: str) -> str:
-    """The start of the SHA-256 in the name of a published file, as in a-01234567.b."""
+    """Returns the start of the SHA-256 in the name of a published file, as in a-01234567.b."""
     match = re.search(r"-([0-9a-f]{8,64})\.", file_name)
     return match[1] if match else ""

@@ -1,9 +1,9 @@
 """Reads the files of `torch.save` without torch and without running any of their code.
 
-Such a file is a pickle of the saved object, in which the numbers of the tensors are left out, and
-these numbers as they lay in memory. There are two formats: a zip archive (torch 1.6 and later), and
-one stream (before, and still many published weights). `torch/serialization.py` describes both. The
-pickle is not unpickled, see `pickled_data`: it can only ask for containers and for tensors.
+Such a file contains a pickle of the saved object without the numbers of the tensors, and these
+numbers as they were in memory. There are two formats: a zip archive (torch 1.6 and later), and a
+stream (earlier versions, and still many published weights). `torch/serialization.py` describes
+both. The pickle is not unpickled (see `pickled_data`): it can only create containers and tensors.
 """
 
 import io
@@ -24,7 +24,7 @@ from ioub_jax.weights.pickled_data import Refusal, damaged
 from ioub_jax.weights.torch_tensors import Arrays, Storage, StorageId
 
 _STREAM_MAGIC, _STREAM_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-# What tensors that cannot be shown in place may take beyond twice the size of the file.
+# The memory for tensors that must be copied is limited to twice the size of the file plus this.
 _SPARE_BYTES = 64 * 2**20
 
 
@@ -35,14 +35,14 @@ def read_torch_file(path: pathlib.Path) -> Any:
       path: a file of any version of torch since 0.2.
 
     Returns:
-      The saved dicts, lists, tuples, numbers and text, with each tensor or parameter as a read-only
-      numpy array of its shape and dtype (bfloat16 as that of ml_dtypes), contiguous and in the
-      machine's byte order. An array that lies in the file as it is needs no memory of its own: it
-      is mapped, so the file must stay as it is while the array is in use. Command-line arguments,
-      numpy's scalars and their like are there as `LeftOut`.
+      The saved dicts, lists, tuples, numbers and text. Each tensor or parameter is a read-only
+      numpy array with its shape and dtype (bfloat16 is that of ml_dtypes), contiguous and in the
+      machine's byte order. An array that is stored in this form is memory-mapped, so the file must
+      not change while the array is in use. Command-line arguments, numpy's scalars and similar
+      objects are returned as `LeftOut`.
 
     Raises:
-      WeightsError: the file is damaged, is none of torch's, or asks for anything but tensors.
+      WeightsError: the file is damaged, was not written by torch, or contains other objects.
     """
     try:
         with path.open("rb") as file:
@@ -83,13 +83,13 @@ class _Archive:
         try:
             with zipfile.ZipFile(file) as archive:
                 self._entries = {entry.filename: entry for entry in archive.infolist()}
-        # Everything that zipfile raises on bytes changed at random.
+        # All errors that zipfile raises for randomly changed bytes.
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise damaged(f"its zip archive cannot be opened, {type(error).__name__}") from None
 
     @property
     def names(self) -> Collection[str]:
-        """The members."""
+        """The names of the members."""
         return self._entries.keys()
 
     def member(self, name: str) -> memoryview:
@@ -101,7 +101,7 @@ class _Archive:
             raise Refusal(
                 "is a compressed or encrypted zip archive, which torch.save never writes."
             )
-        # In front of a member are 30 bytes, two of them lengths of what else is there.
+        # A member follows a header of 30 bytes, which includes the lengths of two more fields.
         header = entry.header_offset
         if header < 0 or self._data[header : header + 4] != b"PK\x03\x04":
             raise damaged("a member of its zip archive is not where it should be")
@@ -124,7 +124,7 @@ def _read_archive(archive: _Archive, arrays: Arrays) -> Any:
             "torch.save(model.state_dict(), path)."
         )
     swapped = _byte_order(archive, top) != sys.byteorder
-    # By key and type, so that tied tensors share their memory.
+    # The cache by key and type lets tied tensors share their memory.
     opened: dict[tuple[str, np.dtype], Storage] = {}
 
     def open_storage(storage_id: StorageId) -> Storage:
@@ -143,7 +143,7 @@ def _read_archive(archive: _Archive, arrays: Arrays) -> Any:
 
 
 def _byte_order(archive: _Archive, top: str) -> str:
-    """'little' or 'big'; torch 1 wrote no order, and the machines it ran on were little-endian."""
+    """Returns 'little' or 'big'; torch 1 wrote no order, but ran on little-endian machines."""
     if f"{top}byteorder" not in archive.names:
         return "little"
     order = bytes(archive.member(f"{top}byteorder")[:10])
@@ -163,7 +163,7 @@ class _Cursor:
         self.position = position
 
     def pickle(self, read: Callable[[io.BytesIO], Any]) -> Any:
-        """Result of `read` for the next pickle."""
+        """Returns the result of `read` for the next pickle."""
         end = self.position + pickled_data.MAX_BYTES
         stream = io.BytesIO(self._data[self.position : end])
         value = read(stream)
@@ -171,7 +171,7 @@ class _Cursor:
         return value
 
     def take(self, size: int) -> memoryview:
-        """The next bytes."""
+        """Returns the next `size` bytes."""
         part = self._data[self.position : self.position + size]
         if len(part) < size:
             raise damaged("it ends within its numbers")
@@ -180,15 +180,15 @@ class _Cursor:
 
 
 def _read_stream(data: memoryview, arrays: Arrays) -> Any:
-    """Magic number, version, machine, object, keys of the storages and their numbers."""
+    """Reads magic number, version, machine, object, keys of the storages and their numbers."""
     cursor = _Cursor(data)
     if cursor.pickle(pickled_data.read) != _STREAM_MAGIC:
         raise Refusal("is a pickle that torch.save did not write, and no other pickle is read.")
     if cursor.pickle(pickled_data.read) != _STREAM_PROTOCOL:
         raise Refusal("is of an unknown version of torch's format; save it again with torch.")
     cursor.pickle(pickled_data.read)
-    # The storages follow the object that is made of them, so it is gone through twice: for what it
-    # says of the storages, then for the object.
+    # The storages follow the object that refers to them. The object is therefore read twice: first
+    # for the descriptions of the storages, then for its contents.
     object_start = cursor.position
     described: dict[str, StorageId] = {}
 
@@ -224,7 +224,7 @@ def _stream_storages(
     storages = {}
     for key in keys:
         storage_id = described[key]
-        # Whatever machine wrote it, the numbers of a stream are little-endian.
+        # The numbers of a stream are little-endian, whatever machine wrote it.
         (count,) = struct.unpack("<q", cursor.take(8))
         if count != storage_id.count:
             raise damaged("a storage has another size than its tensors say")

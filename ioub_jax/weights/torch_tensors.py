@@ -1,7 +1,7 @@
 """The tensors that a pickle of torch describes, as numpy arrays.
 
-A tensor there is a call of torch's with a storage (the numbers of one or more tensors), an offset,
-sizes and strides. Each is checked to lie within its numbers before an array is made of it.
+In the pickle, a tensor is a call with a storage (the numbers of one or more tensors), an offset,
+sizes and strides. Each tensor is checked to be within its storage before it becomes an array.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ _DTYPES = (
     "uint8",
     "bool",
 )
-# What training scripts save beside the weights. Only its kind is kept.
+# Objects that training scripts save beside the weights. Only their kind is kept.
 _LEFT_OUT = (
     "argparse.Namespace",
     "collections.Counter",
@@ -73,7 +73,7 @@ _MODULES = ("torch.nn.", "torchvision.", "timm.")
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """The numbers of one or more tensors: their bytes in the machine's order."""
+    """The numbers of one or more tensors, as bytes in the machine's order."""
 
     data: memoryview
     dtype: np.dtype
@@ -81,7 +81,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class StorageId:
-    """A storage in a pickle: `count` numbers, of which `view` shows (first, number)."""
+    """A storage in a pickle: `count` numbers; `view` is None or a part of them (first, number)."""
 
     key: str
     dtype: np.dtype
@@ -90,16 +90,16 @@ class StorageId:
 
 
 class Arrays:
-    """Makes arrays from storages within a budget of bytes for those that must be copied.
+    """Makes arrays from storages, with a limit on the bytes of those that must be copied.
 
-    A tensor of a hostile file can repeat one number 2**60 times.
+    A tensor in a malicious file can repeat one number 2**60 times.
     """
 
     def __init__(self, budget: int):
         self._budget = budget
 
     def spend(self, size: int) -> None:
-        """Takes `size` bytes off the budget."""
+        """Subtracts `size` bytes from the budget."""
         self._budget -= size
         if self._budget < 0:
             raise Refusal("holds tensors that are many times as large as the file; not read.")
@@ -109,7 +109,7 @@ class Arrays:
         if not 4 <= len(arguments) <= 7 or type(arguments[0]) is not Storage:
             raise damaged("a tensor without numbers")
         storage, offset, size, stride = arguments[:4]
-        # Of a comparison nobody knows what it costs.
+        # The type is checked first, since comparing an unknown value could take any time.
         metadata = arguments[6] if len(arguments) == 7 else None
         if metadata is not None and (type(metadata) is not dict or len(metadata)):
             raise Refusal("holds a tensor with pending operations; save `tensor.resolve_neg()`.")
@@ -123,7 +123,7 @@ class Arrays:
                 storage.dtype,
                 buffer=storage.data,
                 offset=offset * itemsize,
-                # The stride of a dimension of one number may be any.
+                # A dimension of length 1 may have any stride.
                 strides=[s * itemsize if n > 1 else 0 for n, s in zip(size, stride, strict=True)],
             )
         if not (array.flags.c_contiguous and array.flags.aligned):
@@ -133,7 +133,7 @@ class Arrays:
         return array
 
     def storage(self, data: memoryview, dtype: np.dtype, *, swapped: bool) -> Storage:
-        """A storage of bytes of the file."""
+        """A storage from bytes of the file."""
         unsigned = np.dtype(f"u{dtype.itemsize}")
         numbers = np.frombuffer(data, unsigned.newbyteorder("S") if swapped else unsigned)
         if swapped or not numbers.flags.aligned:
@@ -179,7 +179,7 @@ def read_object(
     open_storage: Callable[[StorageId], Any],
     make_tensor: Callable[[tuple[Any, ...]], Any],
 ) -> Any:
-    """The saved object; its tensors are made by `make_tensor` from `open_storage`."""
+    """The saved object; `make_tensor` makes its tensors from the storages of `open_storage`."""
     calls: dict[str, Callable[[tuple[Any, ...]], Any] | None] = {
         **dict.fromkeys((*_STORAGE_DTYPES, *(f"torch.{dtype}" for dtype in _DTYPES))),
         **{kind: functools.partial(_left_out, kind) for kind in _LEFT_OUT},
@@ -195,7 +195,7 @@ def read_object(
 
 
 def _storage_id(identifier: Any) -> StorageId:
-    """Parses `('storage', type, key, device, count)`, in streams with None or a view after it."""
+    """Parses `('storage', type, key, device, count)`, followed by None or a view in streams."""
     if type(identifier) is not tuple or not 5 <= len(identifier) <= 6:
         raise damaged("a storage without description")
     kind, storage_type, key, device, count = identifier[:5]
@@ -225,7 +225,7 @@ def _is_count(value: Any) -> bool:
 
 
 def reason_against(name: str) -> str:
-    """Reason why a file with an unknown name is not read, in words that follow its path."""
+    """The reason why a file with an unknown name is not read, as words that follow its path."""
     save = "Save the state dict alone: torch.save(model.state_dict(), path)."
     if name in _UNREADABLE_TENSORS:
         return (

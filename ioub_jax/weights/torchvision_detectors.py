@@ -1,4 +1,4 @@
-"""Torchvision's detectors: the names of their keys, and the configuration that equals each."""
+"""Torchvision's detectors: the names of their keys, and the configuration equal to each."""
 
 import dataclasses
 import re
@@ -17,11 +17,11 @@ from ioub_jax.models import mobilenet
 from ioub_jax.weights import backbone_names, mapping
 from ioub_jax.weights.imported_backbones import vgg_key
 
-# Of these detectors only an FCOS has it.
+# Only an FCOS among these detectors has this key.
 _CENTRENESS_KERNEL = "head.regression_head.bbox_ctrness.weight"
 # The last convolution of the last stage of MobileNetV3 in an SSDLite.
 _TAIL_KERNEL = "backbone.features.1.2.block.3.0.weight"
-# Torchvision's detectors on COCO have an output for each category id up to 90, and one for id 0.
+# Torchvision's detectors for COCO have an output for each category id up to 90, and for id 0.
 COCO_OUTPUTS = 91
 
 
@@ -32,11 +32,11 @@ class ImportedDetector:
     Attributes:
       architecture: 'retinanet_resnet50_fpn', 'retinanet_resnet50_fpn_v2', 'fcos_resnet50_fpn',
         'ssd300_vgg16' or 'ssdlite320_mobilenet_v3_large'.
-      config: the part of a configuration that equals it: `model`, `anchors`, `matcher`,
-        `loss`, `evaluation` and `data`.
+      config: the part of a configuration that describes it: `model`, `anchors`, `matcher`, `loss`,
+        `evaluation` and `data`.
       variables: `params` and `batch_stats`, float32 numpy arrays.
-      category_ids: for each of our labels the number of the output it comes from; on COCO that is
-        the category id.
+      category_ids: for each of our labels, the number of its output; for COCO, this is the category
+        id.
     """
 
     architecture: str
@@ -51,14 +51,14 @@ class ImportedDetector:
 
     @property
     def is_of_coco(self) -> bool:
-        """True if its outputs are those of COCO's category ids up to 90."""
+        """True if its outputs are COCO's category ids up to 90."""
         return self.category_ids in (tuple(range(COCO_OUTPUTS)), tuple(range(1, COCO_OUTPUTS)))
 
     def with_classes(self, category_ids: Sequence[int]) -> "ImportedDetector":
         """The same detector restricted to some of its classes.
 
         Args:
-          category_ids: the outputs to keep, in the order of the labels they become.
+          category_ids: the outputs to keep, in the order of the new labels.
 
         Raises:
           WeightsError: there is no such output.
@@ -89,16 +89,16 @@ def is_class_output(path: mapping.Path) -> bool:
     """True if a parameter belongs to the layer whose outputs are the classes.
 
     Args:
-      path: its names from the root of a detector's parameters.
+      path: the names from the root of a detector's parameters to the parameter.
     """
     if path[0].startswith("classification_heads"):
-        # The head of a level of an SSD is that layer, in the one of an SSDLite it is the last.
+        # In an SSD, the head of a level is that layer; in an SSDLite, it is the head's last layer.
         return len(path) == 2 or path[1] == "output"
     return path[:2] == ("classification_head", "output")
 
 
 def _columns(leaf: np.ndarray, outputs: int, rows: Sequence[int]) -> np.ndarray:
-    """Some outputs of every anchor of `[..., anchors * outputs]`."""
+    """Returns some outputs of every anchor, from an array `[..., anchors * outputs]`."""
     by_anchor = leaf.reshape(*leaf.shape[:-1], -1, outputs)[..., list(rows)]
     return by_anchor.reshape(*leaf.shape[:-1], -1)
 
@@ -106,28 +106,29 @@ def _columns(leaf: np.ndarray, outputs: int, rows: Sequence[int]) -> np.ndarray:
 def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector:
     """The detector whose weights a state dict holds, with all of its outputs.
 
-    The epsilon of the batch norms is what torchvision uses: 0 for `retinanet_resnet50_fpn` with
-    COCO's 91 outputs, 1e-3 for an SSDLite, 1e-5 elsewhere.
+    The epsilon of the batch norms is that of torchvision: 0 for `retinanet_resnet50_fpn` with
+    COCO's 91 outputs, 1e-3 for an SSDLite, 1e-5 otherwise.
 
     Args:
-      state_dict: of torchvision's `retinanet_resnet50_fpn`, `retinanet_resnet50_fpn_v2`,
-        `fcos_resnet50_fpn`, `ssd300_vgg16` or `ssdlite320_mobilenet_v3_large`, with any number of
-        classes.
-      name: what an error calls it: a file.
+      state_dict: the state dict of torchvision's `retinanet_resnet50_fpn`,
+        `retinanet_resnet50_fpn_v2`, `fcos_resnet50_fpn`, `ssd300_vgg16` or
+        `ssdlite320_mobilenet_v3_large`, with any number of classes.
+      name: the name of the weights in errors, such as a file.
 
     Raises:
-      WeightsError: it is none of these detectors, or keys are missing, unexpected or mis-shaped.
+      WeightsError: it is none of these detectors, or keys are missing, unexpected or of another
+        shape.
     """
     state_dict = _with_current_names(state_dict)
     architecture = _recognise(state_dict, name)
     config = torchvision_config(architecture)
     ids = _output_ids(state_dict, architecture, config["anchors"])
     if architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
-        # Its statistics have the epsilon of the network they came from in them already.
+        # Its statistics already include the epsilon of the network that they come from.
         config["model"]["norm_epsilon"] = 0.0
     if _TAIL_KERNEL in state_dict:
-        # Torchvision's own weights have half of the channels there, those that were trained from
-        # weights of a classifier all of them.
+        # Torchvision's own weights have half of the channels in this layer. Detectors that were
+        # trained from the weights of a classifier have all of them.
         tail = state_dict[_TAIL_KERNEL].shape[0]
         config["model"]["reduced_tail"] = tail < mobilenet.STAGES[-1][-1].channels
     network = detectors.create(ml_collections.ConfigDict(config), len(ids)).network
@@ -142,10 +143,10 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
 def _output_ids(
     state_dict: mapping.StateDict, architecture: str, anchors: dict[str, Any]
 ) -> tuple[int, ...]:
-    """The numbers of the outputs that are classes."""
+    """Returns the numbers of the outputs that are classes."""
     outputs = state_dict[_FIRST_OUTPUT_KERNEL[architecture]].shape[0]
     if architecture in SSDS:
-        # The first is the background.
+        # The first output is the background.
         return tuple(range(1, outputs // (2 * (1 + len(anchors["ratios"][0])))))
     return tuple(range(outputs // (anchors["scales_per_octave"] * len(anchors["ratios"]))))
 
@@ -168,14 +169,14 @@ def _recognise(state_dict: mapping.StateDict, name: str) -> str:
 
 
 def _with_current_names(state_dict: mapping.StateDict) -> dict[str, np.ndarray]:
-    """Keys as torchvision writes them today; its published RetinaNet has those from before 0.13."""
+    """Renames keys to torchvision's current ones; its published RetinaNet predates version 0.13."""
 
     def current(key: str) -> str:
         key = re.sub(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
         if _CENTRENESS_KERNEL in state_dict:
-            return key  # all layers of a tower of an FCOS are in one list to this day
+            return key  # all layers of an FCOS tower are still in one list
         old = re.match(r"(head\.\w+\.conv)\.(\d+)\.(weight|bias)$", key)
-        # A convolution and its ReLU were two entries of one list.
+        # A convolution and its ReLU used to be two entries of one list.
         return f"{old[1]}.{int(old[2]) // 2}.0.{old[3]}" if old else key
 
     return {current(key): value for key, value in state_dict.items()}
@@ -220,7 +221,7 @@ def _fcos_key(path: mapping.Path) -> str:
         return _CENTRENESS_KERNEL.replace("weight", suffix)
     head = "classification_head" if part == "classification_head" else "regression_head"
     kind, number = layer.split("_")
-    # A convolution, its norm and a ReLU after each other.
+    # The list repeats a convolution, its norm and a ReLU.
     return f"head.{head}.conv.{3 * int(number) + (kind == 'norms')}.{suffix}"
 
 
@@ -232,7 +233,7 @@ def _ssd_key(path: mapping.Path) -> str:
         return f"backbone.{_ssd_backbone_module(path[1])}.{suffix}"
     if part == "extra_layers":
         block, place = (int(number) for number in path[1].removeprefix("conv").split("_"))
-        # A convolution, its ReLU, and the second convolution; conv8 is the second extra block.
+        # A block has a convolution, a ReLU and a convolution; conv8 is the second extra block.
         return f"backbone.extra.{block - 7}.{2 * (place - 1)}.{suffix}"
     head = {"classification": "classification_head", "localization": "regression_head"}
     kind, _, level = part.split("_")
@@ -255,7 +256,7 @@ def _ssdlite_key(path: mapping.Path) -> str:
 
 
 def _ssdlite_backbone(key: str) -> str:
-    """A key of MobileNetV3 in two lists, cut in the block whose expansion is the first level."""
+    """Converts a key of MobileNetV3 to two lists, split in the block with the first level."""
     _, index, rest = key.split(".", 2)
     number = int(index)
     cut = sum(map(len, mobilenet.STAGES[:-1])) + 1
@@ -268,7 +269,7 @@ def _ssdlite_backbone(key: str) -> str:
 
 
 def _ssd_backbone_module(layer: str) -> str:
-    """The name of a backbone's module; those after conv4_3 are torchvision's first extra block."""
+    """Returns a module's name; modules after conv4_3 are in torchvision's first extra block."""
     if layer in ("fc6", "fc7"):
         return f"extra.0.7.{'1' if layer == 'fc6' else '3'}"
     if layer.startswith("stage5"):
@@ -276,7 +277,7 @@ def _ssd_backbone_module(layer: str) -> str:
     return vgg_key((layer, "kernel")).removesuffix(".weight")
 
 
-#: Architecture -> from the path of one of our variables, without its collection, to its key.
+#: Architecture -> function from the path of a variable of ours, without its collection, to its key.
 KEYS: dict[str, Callable[[mapping.Path], str]] = {
     "retinanet_resnet50_fpn": _retinanet_key,
     "retinanet_resnet50_fpn_v2": _retinanet_key,

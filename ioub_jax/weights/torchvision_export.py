@@ -1,4 +1,4 @@
-"""A detector of ours as one of torchvision's: its state dict, and how to build the model for it."""
+"""Conversion of our detectors to torchvision's: the state dict and the arguments of the model."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ from ioub_jax.errors import WeightsError
 from ioub_jax.weights import mapping
 from ioub_jax.weights.torchvision_detectors import KEYS
 
-# What torchvision's batch norms add to the variance, but for its own RetinaNet on COCO.
+# The epsilon of torchvision's batch norms, except in its own RetinaNet for COCO.
 _EPSILON = {"ssdlite320_mobilenet_v3_large": 1e-3}
 _USUAL_EPSILON = 1e-5
-# The largest pixel: torchvision's detectors take images in 0..1.
+# The largest pixel value: torchvision's detectors take images in [0, 1].
 _WHITE = 255.0
 
-# `model.name` -> what of torchvision may equal it.
+# `model.name` -> the architectures of torchvision that may equal it.
 _ARCHITECTURES = {
     "retinanet": ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"),
     "fcos": ("fcos_resnet50_fpn",),
@@ -27,7 +27,7 @@ _ARCHITECTURES = {
     "ssdlite": ("ssdlite320_mobilenet_v3_large",),
 }
 
-# What a trained model does not depend on, or torchvision takes as an argument.
+# Keys that a trained model does not depend on, or that torchvision takes as arguments.
 _FREE = {
     "model": {
         "dtype",
@@ -42,9 +42,9 @@ _FREE = {
     },
     "anchors": set(),
 }
-# What runs of earlier versions did, which lack these keys.
+# The values for runs of earlier versions, which lack these keys.
 _BEFORE_THERE_WAS_A_KEY = {"width": 64, "fpn.top_down": True}
-# Both compute the same with fixed statistics.
+# With fixed statistics, both compute the same.
 _BATCH_NORMS = ("frozen_bn", "batch_norm")
 
 
@@ -54,8 +54,9 @@ class TorchvisionDetector:
 
     Attributes:
       architecture: the function of `torchvision.models.detection` that builds it.
-      arguments: what to call it with, besides `weights=None, weights_backbone=None`.
-      state_dict: for `load_state_dict` with `strict=True`; float32, but for the batch counts int64.
+      arguments: the arguments of the function, besides `weights=None, weights_backbone=None`.
+      state_dict: the argument of `load_state_dict` with `strict=True`; float32, except for the
+        batch counts in int64.
     """
 
     architecture: str
@@ -68,21 +69,21 @@ def torchvision_export(
 ) -> TorchvisionDetector:
     """The detector of torchvision that equals one of ours.
 
-    Its labels are ours: output k of a RetinaNet or FCOS is class k (torchvision reserves no output
-    for the background); in an SSD output 0 is the background, so label k there is class k - 1.
+    Output k of a RetinaNet or FCOS is class k, since torchvision reserves no output for the
+    background. In an SSD, output 0 is the background, so output k is class k - 1.
 
-    Where the epsilon of the batch norms is not torchvision's, 1e-5 and in an SSDLite 1e-3, their
-    scales are changed so that the model is the same with that.
+    If the epsilon of the batch norms differs from torchvision's, which is 1e-5, or 1e-3 in an
+    SSDLite, their scales are changed so that the model computes the same.
 
     Args:
       variables: `params` and `batch_stats`.
-      settings: its configuration as JSON can hold it, of which `model`, `anchors`, `evaluation`,
-        `data` and what `loss` says of a quality are used.
+      settings: its configuration, in types that JSON has. `model`, `anchors`, `evaluation`, `data`
+        and `loss.quality` are used.
       num_classes: C.
-      name: what an error calls it: a workdir.
+      name: the name of the detector in errors, such as a workdir.
 
     Raises:
-      WeightsError: torchvision has no such model; it names the options that stand in the way.
+      WeightsError: torchvision has no such model; the message names the options that differ.
     """
     channels = settings["model"].get("in_channels", 3)
     if channels != 3:
@@ -112,7 +113,7 @@ def torchvision_export(
         params = _with_epsilon(variables["params"], variables["batch_stats"], ours, theirs)
         variables = {**variables, "params": params}
     state_dict = mapping.collect(variables, KEYS[architecture])
-    # Of an SSDLite all of them are there, whether they were trained or not.
+    # An SSDLite has all batch norms, whether they were trained or not.
     if model.get("norm") == "batch_norm" or architecture == "ssdlite320_mobilenet_v3_large":
         means = [key for key in state_dict if key.endswith("running_mean")]
         state_dict |= {
@@ -126,7 +127,7 @@ def torchvision_export(
 
 
 def _architecture(settings: Mapping[str, Any], name: str) -> str:
-    """The architecture that the configuration describes; raises with the options that fit none."""
+    """Returns the architecture that fits the configuration; an error names other options."""
     candidates = _ARCHITECTURES.get(settings.get("model", {}).get("name"), ())
     if not candidates:
         raise WeightsError(
@@ -149,7 +150,7 @@ def _architecture(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _differences(settings: Mapping[str, Any], published: dict[str, Any]) -> Iterator[str]:
-    """The keys in which a model differs, each with both values."""
+    """Yields the keys in which a model differs, each with both values."""
     for part, free in _FREE.items():
         ours, theirs = (
             traverse_util.flatten_dict(values, sep=".")
@@ -183,12 +184,12 @@ def _check_scores(settings: Mapping[str, Any], name: str) -> None:
 
 
 def _comparable(value: Any) -> Any:
-    """Lists, such as those from JSON, as tuples."""
+    """Converts lists, such as those from JSON, to tuples."""
     return tuple(map(_comparable, value)) if isinstance(value, list | tuple) else value
 
 
 def _with_epsilon(params: Any, batch_stats: Any, ours: float, theirs: float) -> Any:
-    """The scale of every batch norm so that the norm is the same with torchvision's epsilon."""
+    """Changes the scales of batch norms so that they are equal with torchvision's epsilon."""
     if "mean" not in batch_stats:
         return {
             key: (
@@ -204,7 +205,7 @@ def _with_epsilon(params: Any, batch_stats: Any, ours: float, theirs: float) -> 
 
 
 def _arguments(settings: Mapping[str, Any], architecture: str, outputs: int) -> dict[str, Any]:
-    """Arguments of the constructor."""
+    """Returns the arguments of torchvision's function."""
     model, evaluation, data = (settings[part] for part in ("model", "evaluation", "data"))
     has_one_size = architecture in SSDS
     candidates = "candidates_per_class" if has_one_size else "candidates_per_level"

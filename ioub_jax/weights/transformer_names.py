@@ -1,4 +1,4 @@
-"""Vision transformers of timm, of DINOv2's own code and of Hugging Face's transformers."""
+"""Names of vision transformers in timm, DINOv2's own code and Hugging Face's transformers."""
 
 import logging
 import math
@@ -21,7 +21,7 @@ _MODULES = {
     ("project",): "mlp.fc2",
 }
 
-# What transformers' Dinov2Model calls what timm and DINOv2's own code call otherwise.
+# Names in Dinov2Model of transformers -> names in timm and in DINOv2's own code.
 _OF_TRANSFORMERS = (
     (r"^embeddings\.(cls_token|mask_token)$", r"\1"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
@@ -54,15 +54,15 @@ def transformer_key(path: tuple[str, ...]) -> str:
 
 
 def as_ours(state_dict: StateDict, grid: int) -> dict[str, np.ndarray]:
-    """A state dict of timm's names, with our form of the patches, the positions and the token.
+    """A state dict with timm's names, and with patches, positions and class token in our form.
 
     Args:
-      state_dict: as timm, DINOv2's own code or transformers save it.
-      grid: rows and columns that our network has position embeddings of.
+      state_dict: a state dict saved by timm, DINOv2's own code or transformers.
+      grid: the number of rows, and of columns, of our network's position embeddings.
 
     Returns:
-      The same, patches of other sizes than 16 and positions of another grid resampled as timm does
-      it, and the position of the class token added to it.
+      The state dict. Patches of another size than 16 and positions of another grid are resampled as
+      in timm, and the position of the class token is added to the token.
     """
     state = {key: np.asarray(value) for key, value in state_dict.items()}
     if any(key.startswith("embeddings.") for key in state):
@@ -95,8 +95,9 @@ def resized_position(position: np.ndarray, grid: int) -> np.ndarray:
 def resampled_patches(kernel: np.ndarray, size: int) -> np.ndarray:
     """A kernel `[out, in, n, n]` as `[out, in, size, size]`, float32.
 
-    What it makes of a patch is what it made of that patch before it was resized, as far as that can
-    be (FlexiViT, arXiv 2212.08013, section 3.4: by the pseudoinverse of resizing).
+    Applied to a resized patch, the new kernel yields as closely as possible what the given kernel
+    yields for the original patch (FlexiViT, arXiv 2212.08013, section 3.4: the pseudoinverse of
+    resizing).
     """
     inverse = np.linalg.pinv(resizing_matrix(kernel.shape[-1], size))
     resampled = np.einsum("ay,bx,oiab->oiyx", inverse, inverse, kernel.astype(np.float64))
@@ -104,7 +105,7 @@ def resampled_patches(kernel: np.ndarray, size: int) -> np.ndarray:
 
 
 def _of_transformers(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names of transformers as timm's; queries, keys and values in one tensor."""
+    """Renames the keys of transformers to timm's; joins queries, keys and values in one tensor."""
     state = dict(state)
     for key in list(state):
         separate = _SEPARATE.match(key)

@@ -1,4 +1,4 @@
-"""State dicts from files: safetensors, or files of `torch.save`."""
+"""State dicts from files, of safetensors or of `torch.save`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from ioub_jax.errors import WeightsError
 from ioub_jax.weights.torch_files import read_torch_file
 
-# Under which key training scripts save a state dict beside the epoch, the optimizer and so on.
+# Keys under which training scripts save a state dict, beside the epoch, the optimizer and so on.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _DATA_PARALLEL = "module."
 
@@ -17,18 +17,19 @@ _DATA_PARALLEL = "module."
 def read_state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The tensors of a file of weights, by torch's names.
 
-    A state dict under 'state_dict', 'model_state_dict' or 'model' is taken out, what is no tensor
-    is left out, and the prefix 'module.' that DataParallel gives every name is removed.
+    A state dict under 'state_dict', 'model_state_dict' or 'model' is extracted, values that are not
+    tensors are dropped, and the prefix 'module.' that DataParallel adds to every name is removed.
 
     Args:
-      path: a file of safetensors or of `torch.save`; its content tells which, not its name.
+      path: a file of safetensors or of `torch.save`. The format is recognized by its content, not
+        by its name.
 
     Returns:
-      Names to arrays in the file's order, shapes and dtypes (bfloat16 as that of ml_dtypes). The
-      arrays may be read-only and backed by the file.
+      Names to arrays, in the file's order and with its shapes and dtypes (bfloat16 is that of
+      ml_dtypes). The arrays may be read-only and backed by the file.
 
     Raises:
-      WeightsError: there is no such file, it is damaged, is neither, or holds no tensors.
+      WeightsError: the file does not exist, is damaged, has neither format, or holds no tensors.
     """
     head = _head(path)
     if _is_safetensors(head, path):
@@ -81,7 +82,7 @@ def _tensors_of(saved: Any) -> dict[str, np.ndarray]:
 
 
 def _is_safetensors(head: bytes, path: pathlib.Path) -> bool:
-    """True if a file begins with a header length that it has room for, and a brace."""
+    """True if a file begins with a plausible header length, followed by a brace."""
     length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and 8 + length <= path.stat().st_size
 

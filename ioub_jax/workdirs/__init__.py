@@ -1,1 +1,1 @@
-"""Contents of a run's folder: configuration, classes, checkpoints, records, a lock."""
+"""Contents of a run's folder: configuration, classes, checkpoints, records and a lock."""

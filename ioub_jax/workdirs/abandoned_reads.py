@@ -1,8 +1,9 @@
-"""Silences what orbax prints late of a failed read; its error itself is raised.
+"""Silences the messages that orbax prints after a failed read; the error itself is raised.
 
-Where one array of a checkpoint cannot be read, orbax closes the event loop of all reads. Each one
-that was on its way then complains by itself, hundreds of times and at any later moment: threads of
-tensorstore that the loop is closed, coroutines and tasks that nobody asked for their error.
+If one array of a checkpoint cannot be read, orbax closes the event loop of all reads. Each pending
+read then reports an error of its own, hundreds of times and at any later moment: threads of
+tensorstore complain that the loop is closed, coroutines and tasks that their errors were never
+retrieved.
 """
 
 import contextlib
@@ -17,7 +18,10 @@ _WORDS = ("event loop is closed", "tensorstore", "ocdbt", "orbax")
 
 @contextlib.contextmanager
 def kept_quiet() -> Iterator[None]:
-    """Lets a read fail by its error alone, without later messages of its threads."""
+    """Lets a failed read raise its error only, without later messages from its threads.
+
+    After a failure the messages stay silenced, since they may arrive at any time.
+    """
     hook, asyncio_logger = sys.unraisablehook, logging.getLogger("asyncio")
 
     def show_others(unraisable: Any) -> None:
@@ -31,7 +35,7 @@ def kept_quiet() -> Iterator[None]:
     asyncio_logger.addFilter(is_another)
     with contextlib.ExitStack() as put_back:
         put_back.enter_context(warnings.catch_warnings())
-        # Of one that had not begun when the loop was closed.
+        # From a read that had not begun when the loop was closed.
         warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
         try:
             yield

@@ -1,7 +1,7 @@
 """Bit depth of a run's 16-bit images, measured on its training data and then fixed.
 
-A second measurement, on other images, could have another result, and the detector would see
-brighter or darker pixels than those it was trained on.
+A second measurement on other images could have another result. The detector would then see
+brighter or darker pixels than those that it was trained on.
 """
 
 import pathlib
@@ -17,25 +17,25 @@ _NAME = "bit_depth.json"
 
 
 def is_kept(given: int | None, source: Source) -> bool:
-    """True if a run with this training data keeps its bit depth: it is measured on files.
+    """True if a run with this training data records its bit depth: it is measured on the files.
 
     Args:
-      given: the bit depth that the run was given; None: it is to be measured.
-      source: its training data.
+      given: the configured bit depth; None: it is measured.
+      source: the run's training data.
     """
     return given is None and sources.bit_depth_of(source) is not None
 
 
 def claim(workdir: pathlib.Path, given: int | None, source: Source) -> int | None:
-    """The bit depth of a run; a new run measures it and keeps it in `bit_depth.json`.
+    """The bit depth of a run; a new run measures it and records it in `bit_depth.json`.
 
     Args:
       workdir: the run's folder.
-      given: as `is_kept`.
+      given: as in `is_kept`.
       source: its training data as it is now.
 
     Returns:
-      The bit depth; None where the data is not made of image files.
+      The bit depth; None if the data does not consist of image files.
 
     Raises:
       ConfigError: the file is broken.
@@ -45,7 +45,7 @@ def claim(workdir: pathlib.Path, given: int | None, source: Source) -> int | Non
         return measured
     kept = _read(workdir)
     if kept is None:
-        # A run that goes on without the file is of a version that measured nothing.
+        # A run that resumes without the file was begun by a version that measured nothing.
         kept = BIT_DEPTHS[-1] if checkpoint_folders.find(workdir) else measured
         files.write_json(workdir / _NAME, {"bit_depth": kept})
     return kept
@@ -56,7 +56,7 @@ def of_run(workdir: pathlib.Path, given: int | None) -> int:
 
     Args:
       workdir: the run's folder.
-      given: the bit depth that the run, or whoever uses it, was given; None: none.
+      given: the configured bit depth, or None.
 
     Raises:
       ConfigError: the file is broken.

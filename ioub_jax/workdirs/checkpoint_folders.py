@@ -1,8 +1,8 @@
 """Checkpoints in a workdir, and the metadata beside their arrays.
 
-`checkpoints/last/STEP` and `checkpoints/best/STEP` have the arrays in `state/` and, as JSON, what
-they are in `metadata/`: `config`, of the best one `AP`, and the `checksums` of the arrays, which
-earlier versions did not write.
+`checkpoints/last/STEP` and `checkpoints/best/STEP` have the arrays in `state/` and a description of
+them in `metadata/`, as JSON: `config`, `AP` (of the best checkpoint only), and the `checksums` of
+the arrays, which earlier versions did not write.
 """
 
 import dataclasses
@@ -12,10 +12,10 @@ from typing import Any
 
 from ioub_jax import files
 
-# What orbax writes into a checkpoint in a bucket when all else is there.
+# The file that orbax writes into a checkpoint in a bucket after all others.
 _COMPLETE = "commit_success.txt"
 
-#: Where a run goes on, and what it has reached its best AP with.
+#: The checkpoints that a run resumes from, and the one with its best AP.
 KINDS = ("last", "best")
 
 
@@ -26,7 +26,7 @@ class Folder:
     Attributes:
       workdir: the run's folder.
       kind: 'last' or 'best'.
-      step: the step it was saved after.
+      step: the step after which it was saved.
     """
 
     workdir: pathlib.Path
@@ -46,7 +46,7 @@ class Folder:
         """Metadata beside the arrays.
 
         Raises:
-          ValueError: it is gone or damaged.
+          ValueError: it is missing or damaged.
         """
         path = self.path / "metadata" / "metadata"
         try:
@@ -66,17 +66,17 @@ def find(workdir: pathlib.Path, which: str = "last") -> list[Folder]:
 
     Args:
       workdir: the run's folder.
-      which: 'last': the newest first, whatever kind it is; 'best': the best one, then the others.
+      which: 'last' begins with the newest one, of either kind; 'best' with the best one.
     """
     found = []
     for kind in KINDS:
         folder = workdir / "checkpoints" / kind
-        # One that is still being written, or was when its writer was killed, has a longer name.
+        # A checkpoint that is being written, or whose writer was killed, has a longer name.
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         found += [Folder(workdir, kind, int(name)) for name in names if name.isdecimal()]
-    if files.is_in_bucket(workdir):  # where nothing can be renamed, it lacks a file
+    if files.is_in_bucket(workdir):  # nothing can be renamed there: an incomplete one lacks a file
         found = [folder for folder in found if (folder.path / _COMPLETE).exists()]
-    # Of one step both are the same state; the last one is the usual one.
+    # Two checkpoints of the same step have the same state; the 'last' one is preferred.
     found.sort(key=lambda folder: (-folder.step, KINDS.index(folder.kind)))
     if which == "best":
         found.sort(key=lambda folder: folder.kind != "best")

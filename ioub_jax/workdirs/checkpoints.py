@@ -1,11 +1,11 @@
 """Checkpoints by orbax: the last two and the best one, each either complete or absent.
 
-`checkpoints/last/STEP` is where a run goes on; `checkpoints/best/STEP` has the best AP so far.
-Writing is asynchronous; an unfinished write leaves a folder with another name, which the next run
-removes, and an older one is deleted only after the new one is complete.
+A run resumes from `checkpoints/last/STEP`; `checkpoints/best/STEP` has the best AP so far.
+Checkpoints are written asynchronously. An unfinished write leaves a folder with another name, which
+the next start removes. An older checkpoint is deleted only after the new one is complete.
 
-A checkpoint that cannot be read, or whose arrays have other checksums than what was saved, is
-damaged. Whoever reads one then gets another one of the run, and the user a sentence.
+A checkpoint is damaged if it cannot be read, or if the checksums of its arrays differ from those
+that were saved. Another checkpoint of the run is then read in its place, with a warning.
 """
 
 import functools
@@ -28,10 +28,10 @@ from ioub_jax.workdirs.checkpoint_folders import Folder
 
 logger = logging.getLogger("ioub_jax")
 
-# A tree of arrays, of which `step` is one: `training.train_state.TrainState`.
+# A tree of arrays, one of which is `step`: `training.train_state.TrainState`.
 State = Any
 
-#: Reads what is wanted of a checkpoint; gives it, and the names of all arrays that are there.
+#: Reads the requested contents of a checkpoint; returns them and the names of all its arrays.
 ReadArrays = Callable[[Folder], tuple[Any, Iterable[str]]]
 
 
@@ -41,7 +41,7 @@ def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
         create=True,
         cleanup_tmp_directories=True,
         enable_async_checkpointing=True,
-        # Where several processes write, two managers at once must not wait at the same barriers.
+        # If several processes write, the two managers must not wait at the same barriers.
         multiprocessing_options=ocp.options.MultiprocessingOptions(
             barrier_sync_key_prefix=folder.name
         ),
@@ -56,11 +56,11 @@ class Checkpoints:
 
     Args:
       workdir: the run's folder.
-      headline: the key of `evaluation.jsonl` by which the best one is the best.
+      headline: the key of `evaluation.jsonl` that determines the best checkpoint.
     """
 
     def __init__(self, workdir: pathlib.Path, headline: str = "AP") -> None:
-        """Opens the folders and removes the remains of a killed writer."""
+        """Opens the folders and removes unfinished checkpoints of a killed process."""
         self._workdir = workdir
         # Two, because a disk may damage one.
         self._last = _manager(workdir / "checkpoints" / "last", keep=2)
@@ -89,11 +89,11 @@ class Checkpoints:
             return ap
 
     def best_ap(self) -> float | None:
-        """The AP of the best checkpoint, None where there is none."""
+        """The AP of the best checkpoint; None if there is none."""
         return self._best_ap
 
     def best_step(self) -> int | None:
-        """The step of the best checkpoint, None where there is none."""
+        """The step of the best checkpoint; None if there is none."""
         return self._best.latest_step()
 
     def save_last(self, state: State, config: dict[str, Any]) -> None:
@@ -101,10 +101,11 @@ class Checkpoints:
         self._save(self._last, state, {"config": config})
 
     def save_best(self, state: State, config: dict[str, Any], ap: float) -> None:
-        """Saves `state` as the best one if its AP is above the best so far."""
+        """Saves `state` as the best checkpoint if its AP exceeds the best so far."""
         if self._best_ap is not None and ap <= self._best_ap:
             return
-        # Of a run that had to go back one may be ahead, which would be taken for newer.
+        # A run that resumed from an earlier step may have a best checkpoint of a later step, which
+        # would be mistaken for a newer one.
         for step in self._best.all_steps():
             if step >= int(state.step):
                 self._best.delete(step)
@@ -124,7 +125,7 @@ class Checkpoints:
         manager.save(step, args=args, force=True)
 
     def close(self) -> None:
-        """Waits and releases the writers."""
+        """Waits until everything is written, and closes the checkpoint managers."""
         self._last.close()
         self._best.close()
 
@@ -133,15 +134,15 @@ class Checkpoints:
 
 
 def resume(workdir: pathlib.Path, template: State, sharding: Sharding) -> State | None:
-    """The state of the newest intact checkpoint, None if there is no checkpoint at all.
+    """The state of the newest intact checkpoint; None if there is no checkpoint.
 
-    Damaged ones that are newer are told of and moved to `checkpoints/damaged/`, since the run will
-    reach their steps again. All processes of a run come here together.
+    Newer checkpoints that are damaged are moved to `checkpoints/damaged/` with a warning, since the
+    run will reach their steps again. All processes of a run must call this together.
 
     Args:
       workdir: the run's folder.
       template: a state of the same shapes, or its `jax.eval_shape`.
-      sharding: where every array goes, whatever devices wrote it.
+      sharding: the sharding of every array, whatever devices wrote it.
 
     Raises:
       ConfigError: every checkpoint is damaged.
@@ -174,15 +175,15 @@ def read_variables(
 ) -> dict[str, Any]:
     """Parameters and running statistics of a checkpoint, whatever optimizer trained them.
 
-    Nothing else is loaded: not the state of the optimizer, and of the variables and their moving
-    average only what is asked for.
+    Nothing else is loaded: neither the state of the optimizer, nor the variables if their moving
+    average is requested.
 
     Args:
       workdir: the run's folder.
-      which: 'last' or 'best'; where that one is damaged or not there, another one is read, and
-        the user told.
-      sharding: where every array goes.
-      ema: whether the moving average is read where the run keeps one.
+      which: 'last' or 'best'. If that checkpoint is damaged or missing, another one is read, with
+        a warning.
+      sharding: the sharding of every array.
+      ema: whether the moving average is read, if the run keeps one.
 
     Returns:
       The variables of the model: `params` and `batch_stats`.
@@ -201,10 +202,10 @@ def read_variables(
 
 
 def to_read(workdir: pathlib.Path, which: str) -> Folder:
-    """The checkpoint to read unless it is damaged; nothing is opened.
+    """The checkpoint that is read unless it is damaged; no file is opened.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: there is no checkpoint.
     """
     folders = checkpoint_folders.find(workdir, which)
     if not folders:
@@ -212,26 +213,26 @@ def to_read(workdir: pathlib.Path, which: str) -> Folder:
     return folders[0]
 
 
-# ------------------------------------------------------------------ one that is whole
+# ------------------------------------------------------------------ intact checkpoints
 
 
 class _DamageError(Exception):
-    """An error of a checkpoint that cannot be used; the message continues a sentence."""
+    """A checkpoint is damaged; the message continues a sentence."""
 
 
 class _OtherArraysError(ConfigError):
-    """An intact checkpoint of another network or optimizer."""
+    """A checkpoint is intact, but belongs to another network or optimizer."""
 
 
 def _first_whole(
     workdir: pathlib.Path, which: str, read_arrays: ReadArrays
 ) -> tuple[Folder, Any, dict[Folder, str]]:
-    """The first intact checkpoint, its contents, and the damage of each one before it.
+    """Returns the first intact checkpoint, its contents, and the damage of each one before it.
 
     Args:
       workdir: the run's folder.
-      which: 'last' or 'best', which one to begin with.
-      read_arrays: reads what is wanted of a checkpoint.
+      which: the checkpoint to begin with, 'last' or 'best'.
+      read_arrays: reads the requested contents of a checkpoint.
 
     Raises:
       ConfigError: there is no checkpoint, or every one is damaged.
@@ -239,7 +240,7 @@ def _first_whole(
     to_read(workdir, which)
     folders = checkpoint_folders.find(workdir, which)
     damages: dict[Folder, str] = {}
-    # Where only checksums are lost the arrays may still be whole, and better than nothing.
+    # If only the checksums are lost, the arrays may still be intact, so they are the last resort.
     for must_be_checked in (True, False):
         for folder in folders:
             try:
@@ -261,7 +262,7 @@ def _first_whole(
 
 
 def _read_on_all(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any:
-    """As `_read`; a checkpoint that one process of a run cannot read is used by none."""
+    """As `_read`; if one process of a run cannot read a checkpoint, none uses it."""
     try:
         tree, damage = _read(folder, read_arrays, must_be_checked), None
     except _DamageError as error:
@@ -272,7 +273,7 @@ def _read_on_all(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool)
 
 
 def _read(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any:
-    """The requested contents of a checkpoint, if they are as they were saved."""
+    """Returns the requested contents of a checkpoint if they are intact."""
     try:
         saved = folder.metadata().get("checksums")  # earlier versions had none
     except ValueError as error:
@@ -283,11 +284,11 @@ def _read(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any
         with abandoned_reads.kept_quiet():
             tree, names = read_arrays(folder)
     except (MemoryError, jax.errors.JaxRuntimeError, _OtherArraysError):
-        raise  # of this machine or this run, not of the file
-    except Exception as error:  # orbax has no type of its own for it, and once a bare Exception
+        raise  # an error of this machine or this run, not of the file
+    except Exception as error:  # orbax raises errors of many types, once a bare Exception
         raise _DamageError(_in_short(error)) from error
     if saved:
-        # What was not read counts as whole, but that it is there.
+        # An array that was not read is checked for its presence only.
         found = {name: saved.get(name) for name in names} | checksums.checksums_of(tree)
         difference = checksums.difference(saved, found)
         if difference is not None:
@@ -296,17 +297,21 @@ def _read(folder: Folder, read_arrays: ReadArrays, must_be_checked: bool) -> Any
 
 
 def _read_state(folder: Folder, template: State, sharding: Sharding) -> tuple[State, list[str]]:
-    """The state in a checkpoint, of the template's structure."""
+    """Returns the state in a checkpoint, in the template's structure, and its arrays' names."""
     with _reader(folder) as reader:
         saved = reader.item_metadata(folder.step)["state"].tree
         _check_arrays(folder.workdir, str(folder), saved, template)
-        # All arrays are there. What has none, as a part that earlier versions lacked, need not be.
+        # All arrays exist. A part without arrays, such as one that earlier versions lacked, may be
+        # missing, so the structure is restored partially.
         state = _restore(reader, folder.step, template, sharding, partial=True)
     return state, checksums.names_of(state)
 
 
 def _read_parts(folder: Folder, ema: bool, sharding: Sharding) -> tuple[dict[str, Any], list[str]]:
-    """`params` and `batch_stats` as nested dicts, or `ema` where it is wanted and there."""
+    """Reads `params` and `batch_stats` as nested dicts, or `ema` if it is requested and exists.
+
+    Also returns the names of all arrays in the checkpoint.
+    """
     with _reader(folder) as reader:
         shapes = reader.item_metadata(folder.step)["state"].tree
         has_average = bool(shapes.get("ema"))  # earlier versions had none
@@ -317,21 +322,21 @@ def _read_parts(folder: Folder, ema: bool, sharding: Sharding) -> tuple[dict[str
 
 
 def check_variables(workdir: pathlib.Path, variables: Any, wanted: Any) -> None:
-    """Checks that variables read from a run are those of the given network.
+    """Checks that variables read from a run have the shapes of those of the given network.
 
     Args:
       workdir: the run's folder.
-      variables: from `read_variables`.
-      wanted: those of the network, or their `jax.eval_shape`.
+      variables: the variables that `read_variables` returned.
+      wanted: the variables of the network, or their `jax.eval_shape`.
 
     Raises:
-      ConfigError: the network has others.
+      ConfigError: the shapes differ.
     """
     _check_arrays(workdir, "its checkpoint", variables, wanted)
 
 
 def _check_arrays(workdir: pathlib.Path, place: str, saved: Any, template: Any) -> None:
-    """Checks that a checkpoint has the arrays of a template, which no damage can change."""
+    """Checks that a checkpoint has the arrays of a template; damage cannot change these."""
     there, wanted = _shapes(saved), _shapes(template)
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
@@ -347,14 +352,14 @@ def _check_arrays(workdir: pathlib.Path, place: str, saved: Any, template: Any) 
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of every array by its path."""
+    """Returns the shape of every array by its path."""
     shapes = [tuple(leaf.shape) for leaf in jax.tree.leaves(tree)]
     return dict(zip(checksums.names_of(tree), shapes, strict=True))
 
 
 def _reader(folder: Folder) -> ocp.CheckpointManager:
-    # Nothing is written without `create`. With `read_only`, orbax would warn at every opening, and
-    # without a handler of the metadata at every reading.
+    # Without `create`, nothing is written. With `read_only`, orbax would warn whenever a manager is
+    # opened, and without a handler for the metadata at every read.
     return ocp.CheckpointManager(
         files.absolute(folder.path.parent),
         options=ocp.CheckpointManagerOptions(create=False),
@@ -369,7 +374,7 @@ def _reader(folder: Folder) -> ocp.CheckpointManager:
 def _restore(
     reader: ocp.CheckpointManager, step: int, shapes: Any, sharding: Sharding, *, partial: bool
 ) -> Any:
-    """Reads the arrays of `shapes`, which has the whole structure unless it is partial."""
+    """Reads the arrays of `shapes`, which has the whole structure unless `partial` is true."""
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
     )
@@ -382,7 +387,7 @@ def _restore(
 
 
 def _in_short(error: BaseException) -> str:
-    """Cause of an error in short: the array that cannot be read, or else its first line."""
+    """Describes the cause of an error: the array that cannot be read, or else its first line."""
     while error.__cause__ is not None:
         error = error.__cause__
     # "NAME.WITH.DOTS/.zarray" in OCDBT database at local file ...
@@ -393,7 +398,7 @@ def _in_short(error: BaseException) -> str:
 
 
 def _describe(damages: Mapping[Folder, str]) -> str:
-    """The damaged checkpoints of a run and their damage, as the beginning of a sentence."""
+    """Describes the damaged checkpoints of a run as the beginning of a sentence."""
     each = ", ".join(f"{folder} ({why})" for folder, why in damages.items())
     workdir = next(iter(damages)).workdir
     return f"{each[0].upper()}{each[1:]} in {workdir} {'are' if len(damages) > 1 else 'is'} damaged"

@@ -1,4 +1,4 @@
-"""Checksums of a state's arrays, which show whether a checkpoint is as it was saved."""
+"""Checksums of a state's arrays, which show whether a checkpoint is unchanged."""
 
 import zlib
 from collections.abc import Mapping
@@ -12,11 +12,12 @@ def checksums_of(tree: Any) -> dict[str, str]:
     """The CRC-32 of every leaf's bytes, over the whole array.
 
     Args:
-      tree: arrays, each of which a process has whole: on one host, or replicated over many.
+      tree: arrays that each process holds completely: on one host, or replicated over many.
 
     Returns:
-      The path of each leaf, with slashes as in `params/backbone/stem_conv/kernel`, and eight hex
-      digits. A state and the nested dicts that it is restored as have the same paths.
+      The path of each leaf, with slashes as in `params/backbone/stem_conv/kernel`, and its
+      checksum as eight hex digits. A state and the nested dicts that it is restored as have the
+      same paths.
     """
     return dict(zip(names_of(tree), map(_checksum, jax.tree.leaves(tree)), strict=True))
 
@@ -25,7 +26,7 @@ def names_of(tree: Any) -> list[str]:
     """The path of each leaf with slashes, in the order of the leaves.
 
     Args:
-      tree: arrays, or what stands for them.
+      tree: arrays, or their placeholders.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
@@ -33,17 +34,17 @@ def names_of(tree: Any) -> list[str]:
 
 def _checksum(leaf: Any) -> str:
     if isinstance(leaf, jax.Array) and leaf.is_fully_replicated:
-        # An array of its own: what `leaf` itself lent to numpy it could not give up to a step.
+        # A separate array: a buffer that numpy borrows from `leaf` could not be donated to a step.
         leaf = leaf.addressable_data(0)
     return f"{zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).data):08x}"
 
 
 def difference(saved: Mapping[str, str], found: Mapping[str, str]) -> str | None:
-    """The arrays that are not as they were saved, in words; None if all are.
+    """Describes the arrays that differ from what was saved; None if there are none.
 
     Args:
-      saved: the checksums of what was saved.
-      found: those of what was read.
+      saved: the checksums of the arrays that were saved.
+      found: the checksums of the arrays that were read.
     """
     names = [name for name in sorted({*saved, *found}) if saved.get(name) != found.get(name)]
     if not names:

@@ -1,9 +1,9 @@
-"""The classes of a run, so that a label keeps its meaning whatever data comes later.
+"""The classes of a run, by which a label keeps its meaning for any later data.
 
-A network's output number 3 is the third class of the data set it was trained on. Another data set,
-or the same one with its categories listed otherwise, may give label 3 to another class. So a run
-keeps the list, and whatever data comes later is opened with it: `class_order.with_classes` matches
-the classes by name.
+Output 3 of a network is the class with label 3 in the data set that it was trained on. Another data
+set, or the same one with its categories in another order, may give label 3 to another class. So a
+run records the list, and later data is opened with it: `class_order.with_classes` matches the
+classes by name.
 """
 
 import pathlib
@@ -20,8 +20,8 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
     The file holds `categories`, the `id` and `name` of each label from 0.
 
     Args:
-      workdir: the run's folder; without the file in a new run, or one of an earlier version.
-      source: the training data, opened with the labels in that file where it was there.
+      workdir: the run's folder. A new run, or one of an earlier version, does not have the file.
+      source: the training data, opened with the labels in that file if it exists.
 
     Raises:
       ConfigError: another process of a new run has found other classes.
@@ -39,7 +39,7 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
 
 
 def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
-    """The id and name of each label of a run, None where it has not recorded them.
+    """The id and name of each label of a run; None if it has not recorded them.
 
     Raises:
       ConfigError: the file is broken.
@@ -71,5 +71,5 @@ def read_required(workdir: pathlib.Path) -> list[tuple[int | str, str]]:
 
 
 def categories_of(source: Source) -> list[tuple[int | str, str]]:
-    """The id, as the data set has it, and name of each label of a data set."""
+    """The id and name of each label of a data set, with the ids of the data set."""
     return list(zip(source.category_ids, source.classes, strict=True))

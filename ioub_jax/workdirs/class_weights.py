@@ -1,4 +1,4 @@
-"""The class weights in the loss of a run, which stay as they were when it began."""
+"""The class weights in the loss of a run, which are fixed when it begins."""
 
 import pathlib
 from collections.abc import Mapping
@@ -14,11 +14,12 @@ def claim(workdir: pathlib.Path, weights: Mapping[str, float] | None) -> None:
     """Writes `class_weights.json` into a run's folder, or checks that the weights there are these.
 
     Args:
-      workdir: the run's folder; without the file in a new run, or one without such weights.
-      weights: name -> weight of each class; None: the loss has none.
+      workdir: the run's folder. A new run, or one without class weights, does not have the file.
+      weights: name -> weight of each class; None if the loss has no class weights.
 
     Raises:
-      ConfigError: the training data gives others now, and the training was not built for the run.
+      ConfigError: the weights differ, since the training data now yields others and the training
+        was not built for the run.
     """
     before = read(workdir)
     if before is None:

@@ -1,4 +1,4 @@
-"""A run's configuration: as JSON in the workdir, and the keys that may change on resume."""
+"""A run's configuration as JSON in the workdir, and the keys that may change on resume."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from ioub_jax.workdirs import checkpoint_folders
 
 logger = logging.getLogger("ioub_jax")
 
-#: The parts of a configuration that can be others where a run is used.
+#: The parts of a configuration that may be changed when a trained run is used.
 CHANGEABLE = ("data", "evaluation", "runtime")
 
 
@@ -45,13 +45,13 @@ def from_dict(values: dict[str, Any]) -> ml_collections.FrozenConfigDict:
     return ml_collections.FrozenConfigDict(_with_tuples(values))
 
 
-# Where the training data lies, not what it is: that is known by its fingerprint (`resumption`).
-# What is validated and tested on may be any data of the run's classes.
+# Keys that say where the training data is stored. Its content is identified by its fingerprint
+# (`resumption`). Validation and test data may be any data with the run's classes.
 _WHERE_DATA_LIES = re.compile(
     r"data\.\w+\.(root|data_dir|cache|\w*folders?|\w*images|\w*annotations|num_val|(val|test)_\w+)"
 )
 _LABELS = re.compile(r"data\.\w+\.classes")
-# Keys that runs of earlier versions lack, with what those did.
+# Keys that runs of earlier versions lack, with the values that describe what those versions did.
 _ADDED = {
     "matcher.name": "iou",
     "matcher.topk": 9,
@@ -124,32 +124,32 @@ _ADDED = {
     "optimizer.backbone_factor": 1.0,
     "optimizer.layer_decay": 1.0,
 }
-# Keys that leave open what the files give away; earlier versions had one answer for all.
+# Keys that leave to the files what earlier versions fixed for all data sets.
 _PIXELS, _LEFT_OPEN = "data.voc.pixels", ("data.voc.pixels", "data.voc.unannotated")
-# How long a run is, in one unit or another.
+# The length of a run, in either unit.
 _LENGTH = ("schedule.images", "schedule.epochs")
-# What is only a check of the data, and changes nothing of what is trained.
+# Keys that only check the data and do not change the training.
 _CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 
 
 def differing_keys(
     old: dict[str, Any], new: dict[str, Any], *, evaluated: bool = False
 ) -> list[str]:
-    """Keys that forbid resuming with `new` a run that `old` began.
+    """Keys whose differences forbid resuming a run of the configuration `old` with `new`.
 
     `runtime.*`, `evaluation.*`, the length of the run (`schedule.images`, `schedule.epochs`) and
-    where data lies may change.
+    the location of the data may change.
 
     Args:
-      old: the configuration of the run, as `to_dict` gives it.
-      new: the one it is to be resumed with.
-      evaluated: whether it is the result that has to be the same: then evaluation and length may
-        not change, but that a run may be made longer.
+      old: the configuration of the run, as `to_dict` returns it.
+      new: the configuration to resume it with.
+      evaluated: whether the result must stay the same. Then `evaluation.*` and the length may not
+        change, except that a run may become longer.
 
     Returns:
-      One 'key: old -> new' a difference, sorted.
+      One 'key: old -> new' for each difference, sorted.
     """
-    from flax import traverse_util  # brings jax, and every command imports this module
+    from flax import traverse_util  # imports jax, and every command imports this module
 
     before, after = (
         _ADDED | traverse_util.flatten_dict(_with_keys_of_today(values), sep=".")
@@ -165,7 +165,7 @@ def differing_keys(
             continue
         if key in _LEFT_OPEN and second is None:
             continue
-        # Which these were, `pixel_convention` knows.
+        # `pixel_convention` knows which convention the run has used.
         if key == _PIXELS and first is None and not evaluated:
             continue
         if not evaluated and (key.startswith("evaluation.") or key in _LENGTH):
@@ -178,7 +178,7 @@ def differing_keys(
 
 
 def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of an earlier version, with today's keys of the same meaning."""
+    """Returns a configuration of an earlier version with the current keys of the same meaning."""
     voc = values.get("data", {}).get("voc", {})
     if "one_based" not in voc:
         return values
@@ -188,12 +188,12 @@ def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_longer(before: Any, now: Any) -> bool:
-    """True if a length in one unit has grown; None if it is given in the other unit."""
+    """True if a length in one unit has grown; a length in the other unit is None."""
     return all(isinstance(length, int | float) for length in (before, now)) and now > before
 
 
 def is_to_be_longer(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """True if one configuration, as from `to_dict`, has a longer run than another."""
+    """True if `new` has a longer run than `old`; both are as `to_dict` returns them."""
     schedules = [values["schedule"] for values in (old, new)]
     lengths = [[schedule.get(key.partition(".")[2]) for schedule in schedules] for key in _LENGTH]
     return any(_is_longer(*pair) for pair in lengths)
@@ -206,8 +206,8 @@ def check_workdir(
 
     Args:
       workdir: the run's folder.
-      settings: the configuration, as `to_dict` gives it.
-      evaluated: as for `differing_keys`.
+      settings: the configuration, as `to_dict` returns it.
+      evaluated: as in `differing_keys`.
 
     Raises:
       ConfigError: the workdir has a run with another configuration.
@@ -216,7 +216,7 @@ def check_workdir(
     if stored is None:
         return
     differences = differing_keys(stored, settings, evaluated=evaluated)
-    if (workdir / "classes.json").exists():  # then labels are those, whatever else is chosen
+    if (workdir / "classes.json").exists():  # it determines the labels, whatever is configured
         differences = [line for line in differences if not _LABELS.match(line)]
     if differences:
         raise ConfigError(
@@ -240,11 +240,11 @@ def claim_workdir(workdir: pathlib.Path, settings: dict[str, Any]) -> None:
 def read_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
     """The configuration of the run in a workdir, or None.
 
-    Where `config.json` is gone or broken it is what the newest checkpoint was saved with. That of
-    an earlier version has the keys of today.
+    If `config.json` is missing or broken, the configuration in the newest checkpoint is read
+    instead. A configuration of an earlier version is returned with the current keys.
 
     Raises:
-      ConfigError: it is broken, and there is no checkpoint.
+      ConfigError: the file is broken, and there is no checkpoint.
     """
     stored = _read_as_stored(workdir)
     return stored if stored is None else _with_keys_of_today(stored)
@@ -266,7 +266,7 @@ def _read_as_stored(workdir: pathlib.Path) -> dict[str, Any] | None:
 
 
 def _read_configuration(path: pathlib.Path) -> dict[str, Any]:
-    """As `read_json`, of what can be a configuration."""
+    """Reads a JSON file, and checks that it can be a configuration."""
     content: dict[str, Any] = read_json(path)
     try:
         from_dict(_with_keys_of_today(content))
@@ -278,7 +278,7 @@ def _read_configuration(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-@functools.cache  # once, however often it is read
+@functools.cache  # warns once, however often the configuration is read
 def _tell_of_lost(path: pathlib.Path, what: str) -> None:
     logger.warning("%s is %s: the configuration is taken from the newest checkpoint.", path, what)
 
@@ -287,7 +287,7 @@ def read_json(path: pathlib.Path) -> Any:
     """Contents of a JSON file of a workdir.
 
     Raises:
-      ConfigError: it is broken.
+      ConfigError: the file is broken.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -299,7 +299,7 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
     """The configuration of the run in a workdir.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: the workdir has no run.
     """
     stored = read_stored(workdir)
     if stored is None:
@@ -310,25 +310,25 @@ def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:
 
 
 def is_optional(node: ml_collections.ConfigDict, key: str) -> bool:
-    """True if a part of a configuration allows None for a key: it has a placeholder there."""
+    """True if a key of a part of a configuration is a placeholder, so that it may be None."""
     field = dict(node.items(preserve_field_references=True))[key]
-    # One of any type takes texts and tuples.
+    # A field of type object is no placeholder: it accepts both strings and tuples.
     return isinstance(field, config_dict.FieldReference) and field.get_type() is not object
 
 
 def with_changes(
     config: ml_collections.FrozenConfigDict, changes: Mapping[str, Any]
 ) -> ml_collections.FrozenConfigDict:
-    """A run's configuration with other values of some keys, to use the run on other data.
+    """A run's configuration with other values for some keys, to use the run on other data.
 
     Args:
-      config: as `read_workdir` gives it.
-      changes: key with dots -> value, of keys of `data`, `evaluation` and `runtime`: the rest is
-        what the run was trained with. A key that the configuration of an earlier version lacks is
-        added.
+      config: the run's configuration, as `read_workdir` returns it.
+      changes: key with dots -> value. The keys belong to `data`, `evaluation` or `runtime`; the
+        rest of the configuration was fixed by the training. A key that the configuration of an
+        earlier version lacks is added.
 
     Raises:
-      ConfigError: a key is of another part.
+      ConfigError: a key belongs to another part.
     """
     for key in changes:
         if key.split(".")[0] not in CHANGEABLE:

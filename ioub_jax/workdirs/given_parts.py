@@ -1,4 +1,4 @@
-"""The parts of a run outside its configuration, by their qualified names: `parts.json`."""
+"""The parts of a run outside its configuration, by their qualified names in `parts.json`."""
 
 import pathlib
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ _NAME = "parts.json"
 
 
 def qualified_name(part: Any) -> str:
-    """Qualified name of a part: `package.module.Class`, or that of a function.
+    """Qualified name of a part: `package.module.Class`, or `package.module.function`.
 
-    Of an optimizer of optax, which is a pair of functions, that of what made them, and what its
-    state is made of, which tells Adam from Lion.
+    An optimizer of optax is a pair of functions. Its name is that of the function that created
+    them, followed by the parts of its state, which distinguish Adam from Lion.
     """
     if isinstance(part, tuple) and hasattr(part, "init"):
         return f"{qualified_name(part.init)}({', '.join(_states(part))})"
@@ -46,7 +46,7 @@ def check(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
       given: part -> qualified name.
 
     Raises:
-      ConfigError: it has others.
+      ConfigError: the run has other parts.
     """
     if not (workdir / "config.json").exists() and not (workdir / _NAME).exists():
         return
@@ -61,7 +61,7 @@ def check(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
 
 
 def claim(workdir: pathlib.Path, given: Mapping[str, str]) -> None:
-    """Writes `parts.json` if there are any parts, into a workdir that has been checked."""
+    """Writes `parts.json` into a workdir that has been checked, if there are any parts."""
     if given:
         workdir.mkdir(parents=True, exist_ok=True)
         files.write_json(workdir / _NAME, dict(given), indent=2)
@@ -85,15 +85,15 @@ def check_detector(workdir: pathlib.Path, *, network: Any = None, detector: Any 
 
     Args:
       workdir: the run's folder.
-      network: what is given; None: nothing.
-      detector: the network of the detector that is given; None: nothing.
+      network: the network that is given, or None.
+      detector: the network of the detector that is given, or None.
 
     Raises:
-      ConfigError: it is not, or the run has none of its own.
+      ConfigError: another one is given, or one is given although the run was trained without.
     """
     before = read(workdir)
     now = {"network": network, "detector": detector}
-    # What the run has is told of first: it is what has to be given.
+    # The parts of the run are reported first, since those are the ones to give.
     for part in sorted(now, key=lambda part: part not in before):
         was = before.get(part)
         name = None if now[part] is None else qualified_name(now[part])
@@ -112,10 +112,10 @@ def check_detector(workdir: pathlib.Path, *, network: Any = None, detector: Any 
 
 
 def check_openable(workdir: pathlib.Path, *, network: Any = None, detector: Any = None) -> None:
-    """Checks a run's detector as `check_detector`, and that its configuration describes its data.
+    """Checks a run's detector like `check_detector`, and that its configuration describes its data.
 
     Raises:
-      ConfigError: one of them was given in Python and is not given here.
+      ConfigError: the detector or the data was given in Python and is not given here.
     """
     check_detector(workdir, network=network, detector=detector)
     if name := read(workdir).get("source"):

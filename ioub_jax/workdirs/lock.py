@@ -1,4 +1,4 @@
-"""Lock for one training at a time in a workdir: `train.lock` names its process."""
+"""Lock that allows one training at a time in a workdir; `train.lock` names its process."""
 
 import contextlib
 import datetime
@@ -17,7 +17,7 @@ from ioub_jax.errors import ConfigError
 
 _NAME = "train.lock"
 
-# What a dry run, or a process that is just ending, holds a lock for is over by then.
+# By then, a dry run or a process that is just ending has released its lock.
 _PATIENCE_SECONDS = 1.0
 
 
@@ -25,15 +25,15 @@ _PATIENCE_SECONDS = 1.0
 def held(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other trainings out of a workdir, which is created if it does not exist.
 
-    The lock is the system's (`flock`), on a file that says whose it is. It ends with its process,
-    however that ends, also on file systems that several hosts share. A bucket has none: nothing
-    keeps a second training out.
+    The lock is the system's (`flock`), on a file that names its owner. It is released when its
+    process ends, in whatever way, also on file systems that several hosts share. A bucket has no
+    locks, so there nothing keeps a second training out.
 
     Args:
       workdir: the run's folder.
 
     Raises:
-      ConfigError: another training is at work there; the sentence says which.
+      ConfigError: another training is running there; the message names it.
       OSError: the folder cannot be written.
     """
     if files.is_in_bucket(workdir):
@@ -49,7 +49,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
             os.pwrite(number, json.dumps(_this_process()).encode(), 0)
         yield
     finally:
-        with contextlib.suppress(OSError):  # the file is no one's but ours, until it is closed
+        with contextlib.suppress(OSError):  # nobody else owns the file until it is closed
             path.unlink()
         os.close(number)
 
@@ -77,7 +77,8 @@ def _acquire(path: pathlib.Path) -> int:
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock(number, path, fcntl.LOCK_EX)
-            # Whoever had it may have removed the file in the meantime: it guards nothing then.
+            # The previous owner may have removed the file in the meantime. A lock on a removed
+            # file guards nothing.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(number), path.stat()):
                     return number
@@ -96,7 +97,7 @@ def _lock(number: int, path: pathlib.Path, kind: int) -> None:
         owner = _read_owner(number)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise _in_use(path, owner, "end it or wait for it") from None
-        # A file system without locks. What a process has left behind tells of it all the same.
+        # The file system has no locks, but the contents of the file still name its owner.
         if owner and not _has_ended(owner):
             way_out = f"if it has ended, delete {path}"
             raise _in_use(path, owner, way_out) from None
@@ -122,7 +123,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _read_owner(number: int) -> dict[str, Any]:
-    """The writer of the file; empty if it is just being written."""
+    """Returns the process that wrote the file; empty if the file is just being written."""
     try:
         owner = json.loads(os.pread(number, 10_000, 0))
     except ValueError:
@@ -131,16 +132,20 @@ def _read_owner(number: int) -> dict[str, Any]:
 
 
 def _has_ended(owner: dict[str, Any]) -> bool:
-    """True if a process is known to have ended: one of this host that no longer exists."""
+    """True if a process is known to have ended: it ran on this host and no longer exists."""
     if owner.get("host") != socket.gethostname():
         return False
     return _started(owner["pid"]) != owner.get("started")
 
 
 def _started(pid: int) -> str | None:
-    """Start time of a process, which tells it from a later one of its number; None without one."""
+    """Returns the start time of a process, or None if it does not exist.
+
+    The time distinguishes the process from a later one with the same number.
+    """
     try:
-        # The 22nd number, ticks after the start of the system; the second is a name in brackets.
+        # The 22nd field, in ticks since the system started. The second field is a name in
+        # parentheses, which may contain spaces.
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[19]
     except OSError:

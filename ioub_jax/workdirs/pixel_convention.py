@@ -1,7 +1,7 @@
 """Pixel convention of a run's VOC XMLs, decided when it began and then fixed.
 
-Other files, or more of them, may be evidence for something else, and all boxes would move by a
-pixel: those of a run that goes on, and those it is evaluated on.
+Other files, or more of them, may be evidence for another convention. All boxes would then move by
+a pixel, both those of a resumed run and those that it is evaluated on.
 """
 
 import pathlib
@@ -17,22 +17,22 @@ _NAME = "voc_pixels.json"
 
 
 def is_kept(source: Source) -> bool:
-    """True if a run with this training data keeps a convention: the data comes from VOC's XMLs."""
+    """True if a run with this training data records a convention: the data is VOC's XMLs."""
     return sources.voc_pixels_of(source) is not None
 
 
 def claim(workdir: pathlib.Path, source: Source) -> None:
-    """Keeps a run's convention in `voc_pixels.json`; a resumed run is checked against it.
+    """Records a run's convention in `voc_pixels.json`; a resumed run is checked against it.
 
-    To be called before the run's configuration is written again: that of an earlier version says
-    how pixels are counted, which today's may leave open.
+    This must be called before the run's configuration is written again: the configuration of an
+    earlier version says how pixels are counted, which a current one may leave open.
 
     Args:
       workdir: the run's folder.
       source: its training data as it is read now.
 
     Raises:
-      ConfigError: as `check`.
+      ConfigError: as in `check`.
     """
     check(workdir, source)
     if is_kept(source) and not (workdir / _NAME).exists():
@@ -42,14 +42,14 @@ def claim(workdir: pathlib.Path, source: Source) -> None:
 
 
 def check(workdir: pathlib.Path, source: Source) -> None:
-    """Checks that a resumed run has its earlier convention.
+    """Checks that a resumed run still has the convention that it began with.
 
     Args:
       workdir: the run's folder.
       source: its training data as it is read now.
 
     Raises:
-      ConfigError: it does not, or the file is broken.
+      ConfigError: it has another one, or the file is broken.
     """
     kept, now = of_run(workdir), sources.voc_pixels_of(source)
     if kept is not None and now is not None and kept != now:

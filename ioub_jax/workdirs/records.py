@@ -17,7 +17,7 @@ from ioub_jax.workdirs.writers import Writer
 
 logger = logging.getLogger("ioub_jax")
 
-# How old a file in a bucket may be, which is written anew as a whole.
+# How outdated a file in a bucket may be: each update rewrites the whole file.
 _FLUSH_SECONDS = 60.0
 
 
@@ -42,19 +42,19 @@ def check_finite(step: int, metrics: Mapping[str, float]) -> None:
 def split_histograms(
     values: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, float], dict[str, list[int]]]:
-    """A step's single numbers and its histograms, as the records hold them."""
+    """Splits the values of a step into scalars and histograms, as the records hold them."""
     scalars = {name: float(value) for name, value in values.items() if np.ndim(value) == 0}
     return scalars, {name: value.tolist() for name, value in values.items() if name not in scalars}
 
 
 def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file up to `last_step`; a line that a kill cut off is dropped."""
+    """Reads the records of a JSON-lines file up to `last_step`, without incomplete lines."""
     records = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             record = json.loads(line)
             is_earlier = record["step"] <= last_step
-        except (KeyError, TypeError, ValueError):  # also of a disk that has flipped a bit
+        except (KeyError, TypeError, ValueError):  # also after a flipped bit on the disk
             continue
         if is_earlier:
             records.append(record)
@@ -62,16 +62,16 @@ def read_records(path: pathlib.Path, last_step: int) -> list[dict[str, Any]]:
 
 
 def picture_path(workdir: pathlib.Path, step: int) -> pathlib.Path:
-    """Path of the picture of an evaluation's detections, which is shown with its record."""
+    """Path of the picture of an evaluation's detections, which the writers show with its record."""
     return workdir / "evaluation" / f"val_{step}_detections.jpg"
 
 
 class _Lines:
-    """The lines of a growing file. In a bucket, which cannot append, it is rewritten at times.
+    """The lines of a growing file; in a bucket, which cannot append, it is rewritten periodically.
 
     Args:
       path: the file.
-      lines: what it has to begin with.
+      lines: the lines that it contains at first.
     """
 
     def __init__(self, path: pathlib.Path, lines: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ class _Lines:
             self.flush()
 
     def flush(self) -> None:
-        """Makes sure that every line is in the file."""
+        """Ensures that every line is in the file."""
         if self._lines is not None and len(self._lines) > self._written:
             files.write_text(self._path, "".join(self._lines))
             self._written, self._when = len(self._lines), time.monotonic()
@@ -100,14 +100,15 @@ class MetricWriter:
     """Writes `NAME.jsonl`, each step once, and passes every record to the writers.
 
     On opening, records after `last_step` (of a run that went further than its last checkpoint) are
-    dropped, and the writers are given what stays. A writer that fails is told of in a sentence and
-    left out from then on: only the files are the record.
+    dropped, and the remaining ones are passed to the writers. If a writer fails, a warning says so,
+    and it is left out from then on: only the files are authoritative.
 
     Args:
       workdir: the run's folder.
       names: kinds of records, for instance 'train' and 'evaluation'.
-      last_step: the step from which the run goes on.
-      writers: what else shows the records; None in a process that leaves all writing to another.
+      last_step: the step from which the run continues.
+      writers: the other writers of the records; None in a process that writes nothing, because
+        another process does.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class MetricWriter:
         for writer in list(self._writers or ()):
             try:
                 do(writer)
-            # Whatever a library, its server or a full disk brings: no training may end by it.
+            # No error of a library, its server or a full disk may end a training.
             except Exception as error:
                 self._leave_out(writer, error)
 
@@ -178,7 +179,7 @@ class MetricWriter:
         self._show(name, record)
 
     def flush(self) -> None:
-        """Makes sure that every record is in its file, before a checkpoint to resume from."""
+        """Ensures that every record is in its file, before a checkpoint to resume from is saved."""
         for lines in self._lines.values():
             lines.flush()
 
@@ -191,7 +192,7 @@ class MetricWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        """Closes the files, and the writers, which are told whether there was an error."""
+        """Closes the files and the writers, and tells the writers whether there was an error."""
         try:
             self.flush()
         finally:

@@ -1,9 +1,9 @@
-"""The best score thresholds of a run's detections, as its evaluations have measured them.
+"""The best score thresholds for a run's detections, as measured by its evaluations.
 
-Every evaluation on the validation images writes `evaluation/val_STEP_thresholds.json`, of weights
-without their moving average `val_STEP_without_ema_thresholds.json`: `all_classes`, and of every
-class `category_id`, `name` and `threshold`. Whoever detects with the checkpoint of that step cuts
-there.
+Every evaluation on the validation images writes `evaluation/val_STEP_thresholds.json`, or
+`val_STEP_without_ema_thresholds.json` for weights without their moving average. The file holds
+`all_classes` and, for every class, `category_id`, `name` and `threshold`. The thresholds apply to
+detections with the checkpoint of that step.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from ioub_jax.workdirs.checkpoint_folders import Folder
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredThresholds:
-    """The scores that were best on the validation images.
+    """The score thresholds that were best on the validation images.
 
     Attributes:
-      path: the file they are from.
-      general: where detections of all classes together are cut.
-      by_id: where those of a class are, by its category id.
+      path: the file that they were read from.
+      general: the threshold for the detections of all classes together.
+      by_id: the threshold of each class, by its category id.
     """
 
     path: pathlib.Path
@@ -35,7 +35,7 @@ class MeasuredThresholds:
     by_id: Mapping[int | str, float]
 
     def of(self, category_ids: Sequence[int | str]) -> np.ndarray:
-        """The thresholds of classes, float64 `[C]`; the common one for a class not measured."""
+        """The thresholds of classes, float64 `[C]`; `general` for a class without its own."""
         return np.array([self.by_id.get(id_, self.general) for id_ in category_ids])
 
     def __str__(self) -> str:
@@ -53,12 +53,12 @@ def file_name(evaluation: str) -> str:
 
 
 def evaluation_name(workdir: pathlib.Path, step: int, *, ema: bool) -> str:
-    """A training's name for its evaluation after a step.
+    """The name that a training gives to its evaluation after a step.
 
     Args:
       workdir: the run's folder.
       step: the step.
-      ema: whether that with the moving average of the weights, where the run keeps one.
+      ema: whether the evaluation used the moving average of the weights, if the run keeps one.
     """
     settings = configuration.to_dict(configuration.read_workdir(workdir))
     has_average = settings.get("optimizer", {}).get("ema_decay") is not None
@@ -74,7 +74,7 @@ def write(
 
     Args:
       path: the file; its folder must exist.
-      general: where detections of all classes together are cut.
+      general: the threshold for the detections of all classes together.
       classes: category id, name and threshold of each class.
     """
     rows = [{"category_id": id_, "name": name, "threshold": score} for id_, name, score in classes]
@@ -88,8 +88,8 @@ def read(
 
     Args:
       workdir: the run's folder.
-      which: 'best' or 'last', the checkpoint.
-      ema: whether it is read with the moving average of the weights, where the run keeps one.
+      which: the checkpoint, 'best' or 'last'.
+      ema: whether the moving average of the weights is read, if the run keeps one.
 
     Raises:
       ConfigError: the file is broken.
@@ -127,10 +127,10 @@ def _score(value: object) -> float:
 def read_required(
     workdir: pathlib.Path, which: str = "best", *, ema: bool = True
 ) -> MeasuredThresholds:
-    """As `read`, for a checkpoint that must have been measured.
+    """As `read`, for a checkpoint whose thresholds must have been measured.
 
     Raises:
-      ConfigError: nothing was, or the file is broken.
+      ConfigError: they were not, or the file is broken.
     """
     found = read(workdir, which, ema=ema)
     if found is None:

@@ -26,10 +26,10 @@ NO_PICTURES: Mapping[str, bytes] = types.MappingProxyType({})
 
 
 class Writer(Protocol):
-    """A writer of records. When a run is opened it gets all that stay, then each new one.
+    """A writer of records; it gets all records that a run has when it is opened, then each new one.
 
     Attributes:
-      name: what a sentence calls it.
+      name: the name of the writer in messages.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Writer(Protocol):
         """
 
     def close(self, *, failed: bool) -> None:
-        """Closes the writer; `failed` after an error."""
+        """Closes the writer; `failed` is true after an error."""
 
 
 def check_project(project: str | None) -> None:
-    """Checks that the package is installed that a project of Weights & Biases needs.
+    """Checks that the package for Weights & Biases is installed if there is a project.
 
     Raises:
       ConfigError: it is not.
@@ -58,7 +58,7 @@ def check_project(project: str | None) -> None:
     if project is None:
         return
     spec = importlib.util.find_spec("wandb")
-    # Python also takes a mere folder wandb/, which W&B leaves where it runs, for a package.
+    # Python also finds a mere folder wandb/, which W&B creates where it runs, as a package.
     if spec is None or spec.origin is None:
         raise ConfigError(
             "runtime.wandb_project needs the package wandb, which is not installed: "
@@ -71,15 +71,15 @@ def open_writers(
 ) -> list[Writer]:
     """The writers of a run: TensorBoard and, if it has a project, Weights & Biases.
 
-    TensorBoard's events grow by appending, so that a run in a bucket has none.
+    TensorBoard appends to its event file, so a run in a bucket has none.
 
     Args:
       workdir: the run's folder.
-      project: of Weights & Biases.
-      settings: what it shows of the run besides its records; as JSON can hold it.
+      project: the W&B project, or None.
+      settings: the configuration that W&B shows with the run, in types that JSON has.
 
     Raises:
-      ConfigError: Weights & Biases is not installed, or does not let the run begin.
+      ConfigError: Weights & Biases is not installed, or refuses to start the run.
     """
     check_project(project)
     opened: list[Writer] = []
@@ -89,7 +89,7 @@ def open_writers(
 
 
 def describe_writers(workdir: pathlib.Path, project: str | None) -> list[str]:
-    """The folders that they write into the workdir, in words."""
+    """Describes the folders that the writers create in the workdir."""
     if files.is_in_bucket(workdir):
         return []
     return ["tensorboard/"] + ([f"wandb/ (project {project})"] if project else [])
@@ -105,11 +105,11 @@ def _numbers(name: str, record: Mapping[str, Any]) -> dict[str, float]:
 
 
 class TensorBoard:
-    """Scalars and pictures `NAME/...` in the workdir's `tensorboard/`, which is written anew.
+    """Scalars and pictures `NAME/...` in the workdir's `tensorboard/`, rewritten at every start.
 
-    Everything is written by the thread that calls: tensorboardX's `SummaryWriter` has one of its
-    own behind a queue, and where that ends by an error, as on a full disk, whoever adds to the
-    queue waits for ever.
+    Everything is written by the calling thread. tensorboardX's `SummaryWriter` writes in a separate
+    thread behind a queue; if that thread ends with an error, as on a full disk, calls that add to
+    the queue wait forever.
 
     Args:
       workdir: the run's folder.
@@ -118,13 +118,13 @@ class TensorBoard:
     name = "TensorBoard"
 
     def __init__(self, workdir: pathlib.Path) -> None:
-        """Starts with nothing open."""
+        """Opens no file yet."""
         self._folder = workdir / "tensorboard"
         self._file: tensorboardX.RecordWriter | None = None
         self._flushed = -math.inf
 
     def _open(self) -> tensorboardX.RecordWriter:
-        """Drops the events of an earlier process, since the records that stay come again."""
+        """Opens a new event file and deletes earlier ones, whose records are passed again."""
         self._folder.mkdir(exist_ok=True)
         for events in self._folder.glob("events.out.tfevents.*"):
             events.unlink(missing_ok=True)
@@ -169,24 +169,25 @@ def _image_of(jpeg: bytes) -> summary_pb2.Summary.Image:
 class WeightsAndBiases:
     """Metrics `NAME/...` over `NAME/step` in one W&B run, whose id the workdir keeps.
 
-    W&B tells a run that goes on which step of each kind it has last; up to there nothing is sent
-    again, and what a kill has kept from it is sent now. Without a connection (WANDB_MODE=offline)
-    it tells nothing, so each start writes the whole run into a folder of its own in `wandb/`.
+    When a run is resumed, W&B reports the last step that it has of each kind. Records up to that
+    step are not sent again; later ones, which it did not receive before the run was killed, are
+    sent now. Without a connection (WANDB_MODE=offline) it reports nothing, so each start writes the
+    whole run into a separate folder in `wandb/`.
 
     Args:
       workdir: the run's folder.
       project: the W&B project.
-      config: the configuration as JSON can hold it.
+      config: the configuration, in types that JSON has.
 
     Raises:
-      ConfigError: W&B does not let the run begin.
+      ConfigError: W&B refuses to start the run.
     """
 
     name = "Weights & Biases"
 
     def __init__(self, workdir: pathlib.Path, project: str, config: dict[str, Any]) -> None:
         """Begins the run, or resumes it."""
-        import wandb  # an extra, and seconds of every start
+        import wandb  # optional, and its import takes seconds
 
         try:
             self._run = wandb.init(
@@ -194,7 +195,7 @@ class WeightsAndBiases:
                 id=_run_id(workdir),
                 name="/".join(files.absolute(workdir).parts[-2:]),
                 resume="allow",
-                # Of a run in a bucket: wandb/ where the training is started.
+                # For a run in a bucket, wandb/ is in the folder where the training is started.
                 dir=None if files.is_in_bucket(workdir) else str(workdir),
                 config=config,
                 allow_val_change=True,  # `runtime.*`, and a longer run
@@ -210,7 +211,7 @@ class WeightsAndBiases:
     def write(
         self, name: str, record: Mapping[str, Any], pictures: Mapping[str, bytes] = NO_PICTURES
     ) -> None:
-        """Sends what a record has, unless W&B has it."""
+        """Sends the contents of a record, unless W&B has them already."""
         numbers, step_key = _numbers(name, record), f"{name}/step"
         if not numbers:
             return
@@ -226,12 +227,12 @@ class WeightsAndBiases:
             self._sent[name] = record["step"]
 
     def close(self, *, failed: bool) -> None:
-        """Ends the W&B run, as failed after an error."""
+        """Ends the W&B run, and marks it as failed after an error."""
         self._run.finish(exit_code=int(failed))
 
 
 def _run_id(workdir: pathlib.Path) -> str:
-    """The id of the workdir's W&B run, made up once and kept in `wandb.json`."""
+    """Returns the id of the workdir's W&B run, generated once and kept in `wandb.json`."""
     path = workdir / "wandb.json"
     if not path.exists():
         files.write_json(path, {"id": secrets.token_hex(4)})
