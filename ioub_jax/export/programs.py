@@ -17,7 +17,6 @@ import safetensors.numpy
 from jax import export
 
 from ioub_jax import files, weights
-from ioub_jax.configs.torchvision_models import SSDS
 from ioub_jax.data.batching import padding_colour
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import description, onnx_program
@@ -255,15 +254,15 @@ def write_torchvision_weights(
     weights_file, described = folder / "torchvision.safetensors", folder / "torchvision.json"
     # Some readers look up the layout of the tensors in the metadata, and refuse a file without it.
     files.write_bytes(weights_file, safetensors.numpy.save(there.state_dict, {"format": "pt"}))
-    # The first output of torchvision's SSDs is the background.
-    first = int(there.architecture in SSDS)
     content = {
         "model": there.architecture,
         "arguments": {"weights": None, "weights_backbone": None, **there.arguments},
         "weights": weights_file.name,
         "classes": [
             {"label": label, **class_}
-            for label, class_ in enumerate(description.describe_classes(detector), first)
+            for label, class_ in enumerate(
+                description.describe_classes(detector), there.first_label
+            )
         ],
     }
     files.write_json(described, content, indent=1)

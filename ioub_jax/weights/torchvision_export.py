@@ -63,6 +63,11 @@ class TorchvisionDetector:
     arguments: dict[str, Any]
     state_dict: dict[str, np.ndarray]
 
+    @property
+    def first_label(self) -> int:
+        """The label of the first class: 1 in an SSD, whose label 0 is the background."""
+        return int(self.architecture in SSDS)
+
 
 def torchvision_export(
     variables: Any, settings: Mapping[str, Any], *, num_classes: int, name: str
