@@ -31,6 +31,11 @@ def check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
                 f"{argument} {word}: a boolean flag takes no word behind it, it would be true "
                 f"whatever the word is; write --{name}={str(word.lower() in _YES).lower()}"
             )
+        if name.startswith("no") and _is_boolean(values, name.removeprefix("no")):
+            raise flags.IllegalFlagValueError(
+                f"{argument} {word}: a boolean flag takes no word behind it; write {argument} "
+                f"alone, or --{name.removeprefix('no')}=true"
+            )
 
 
 def _is_boolean(values: flags.FlagValues, name: str) -> bool:

@@ -27,6 +27,7 @@ def checked(*arguments):
         (["--ema", "No"], "write --ema=false"),
         (["a.jpg", "-ema", "1", "--steps=2"], "write --ema=true"),
         (["--config.part.keep", "true"], "write --config.part.keep=true"),
+        (["--noema", "false"], "write --noema alone, or --ema=true"),
     ],
 )
 def test_a_word_behind_a_boolean_flag_is_refused(arguments, written):
