@@ -259,15 +259,31 @@ def test_learning_curves(tmp_path, records, evaluations):
     assert read(path).shape == (1050, 1650, 3)
 
 
-def test_other_numbers_have_panels_of_their_own(tmp_path, monkeypatch):
-    figures = []
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved during the test."""
+    saved = []
     save = Figure.savefig
 
     def savefig(figure, *arguments, **options):
-        figures.append(figure)
+        saved.append(figure)
         save(figure, *arguments, **options)
 
     monkeypatch.setattr(Figure, "savefig", savefig)
+    return saved
+
+
+def test_every_term_of_a_loss_has_a_line(tmp_path, figures):
+    records = [row | {"loss_quality": 0.2, "loss_carl": 0.3} for row in run_records([0, 1])]
+    plotting.learning_curves(tmp_path / "curves.png", records)
+    lines = {line.get_label(): line for line in figures[0].axes[0].lines}
+    named = {label for label in lines if not label.startswith("_")}
+    assert named == {"total", "classification", "localization", "quality", "carl"}
+    assert list(lines["quality"].get_ydata()) == [0.2, 0.2]
+    assert len({lines[label].get_color() for label in named}) == 5
+
+
+def test_other_numbers_have_panels_of_their_own(tmp_path, figures):
     evaluations = [
         {"step": 5, "voc_AP": 0.5, "voc_AP75": 0.3, "found": 7.0, "without_ema_found": 2.0},
         {"step": 9, "voc_AP": 0.6, "voc_AP75": 0.2, "found": None, "missed": 4.0},

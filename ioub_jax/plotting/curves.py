@@ -10,7 +10,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
+from ioub_jax.plotting.drawing import (
+    BLUE,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    RUN_COLORS,
+    printable,
+    tidy,
+)
+
+#: Terms of the loss by their key, each with its color; most runs have the first two alone.
+_TERMS = dict(
+    zip(
+        ("classification", "localization", "quality", "distribution", "carl", "correlation"),
+        RUN_COLORS,
+        strict=True,
+    )
+)
 
 
 def learning_curves(
@@ -29,8 +47,9 @@ def learning_curves(
 
     Args:
       path: the PNG to write.
-      records: training records in order of `step`, with any of `loss`, `loss_classification`,
-        `loss_localization`, `mean_positive_iou`, `learning_rate`.
+      records: training records in order of `step`, with any of `loss` and its terms
+        (`loss_classification`, `loss_localization`, `loss_quality`, `loss_distribution`,
+        `loss_carl`, `loss_correlation`), `mean_positive_iou`, `learning_rate`.
       evaluations: evaluations in order of `step`, with any of `AP`, `AP50`, `AP75`,
         `without_ema_AP`, and `loss`; None is a gap. The axis of AP begins at 0 and ends above the
         highest value.
@@ -44,8 +63,8 @@ def learning_curves(
     losses, iou, average, rate, *below = figure.subplots(rows, 2).flat
 
     _plot_smoothed(losses, records, "loss", "total", GREY)
-    _plot_smoothed(losses, records, "loss_classification", "classification", BLUE)
-    _plot_smoothed(losses, records, "loss_localization", "localization", ORANGE)
+    for term, color in _TERMS.items():
+        _plot_smoothed(losses, records, f"loss_{term}", term, color)
     steps, values = _series(evaluations, "loss")
     if steps.size:
         losses.plot(steps, values, color="black", marker="D", markersize=4, label="validation")
