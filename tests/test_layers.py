@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -216,6 +217,15 @@ def test_a_part_imports_only_what_is_below_it(part):
     for path in [single] if single.exists() else (PACKAGE / part).rglob("*.py"):
         used = {name.split(".")[1] for name in imported(path)} - {part}
         assert used <= ALLOWED[part], f"{path.name} imports {used - ALLOWED[part]}"
+
+
+@pytest.mark.parametrize("part", ["data", "own_data"])
+def test_readers_look_for_files_by_os_path(part):
+    # Path.is_file raises an OSError for a name that is too long for the file system, and names come
+    # from the contents of files; os.path.isfile returns False.
+    for path in (PACKAGE / part).rglob("*.py"):
+        found = re.findall(r"(\w+)\)*\.(?:is_file|is_dir|exists)\(\)", path.read_text())
+        assert set(found) <= {"entry"}, path  # of os.scandir
 
 
 def after(program):

@@ -1,6 +1,7 @@
 """The images and videos that the arguments of a command name."""
 
 import glob
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -22,9 +23,9 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     found: dict[pathlib.Path, None] = {}
     for argument in arguments:
         path = pathlib.Path(argument)
-        if path.is_dir():
+        if os.path.isdir(path):
             matches = images_in(path)
-        elif path.is_file() or not glob.has_magic(argument):
+        elif os.path.isfile(path) or not glob.has_magic(argument):
             matches = [path]  # a missing file is reported when it is read
         else:
             matches = sorted(pathlib.Path(p) for p in glob.glob(argument, recursive=True))
@@ -58,14 +59,14 @@ def existing(
     """
     of_folders = []
     if frames_per_second is not None:
-        folders = [pathlib.Path(a) for a in arguments if pathlib.Path(a).is_dir()]
+        folders = [pathlib.Path(a) for a in arguments if os.path.isdir(a)]
         arguments = [a for a in arguments if pathlib.Path(a) not in folders]
         of_folders = [
             Footage(folder, tuple(find_images([str(folder)])), frames_per_second)
             for folder in folders
         ]
     paths = find_images(arguments)
-    if paths and not any(path.is_file() for path in paths) and not of_folders:
+    if paths and not any(os.path.isfile(path) for path in paths) and not of_folders:
         others = f", nor do the other {len(paths) - 1}" if len(paths) > 1 else ""
         raise DataError(
             f"{paths[0]} does not exist{others}; give files, folders or globs.", "missing_image"

@@ -79,7 +79,7 @@ class InputBenchmark:
         self._indices = [int(index) for batch in planned for index in batch.indices]
         self._canvases = [batch.canvas for batch in planned for _ in batch.indices]
         self._paths = [pathlib.Path(source.describe(index)) for index in self._indices]
-        if not self._paths[0].is_file():
+        if not os.path.isfile(self._paths[0]):
             raise ValueError(
                 "source has images that are not files; the input benchmark needs those of 'coco', "
                 "'voc' or 'cityscapes'."

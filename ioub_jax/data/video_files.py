@@ -1,5 +1,6 @@
 """Reading and writing of video files with OpenCV and its built-in codecs."""
 
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -31,7 +32,7 @@ class VideoFile:
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f"{path} does not exist; leave it out.", "missing_image")
         self.path = path
         self._opened = cv2.VideoCapture(str(path))

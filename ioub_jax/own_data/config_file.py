@@ -1,6 +1,7 @@
 """A user's own configuration file, written from the data set found in a folder."""
 
 import json
+import os
 import pathlib
 import shlex
 import textwrap
@@ -42,9 +43,9 @@ def check_path(path: pathlib.Path) -> None:
     """
     if path.suffix != ".py":
         raise ConfigError(f"{path}: a configuration is a Python file; name it {path.stem}.py.")
-    if path.exists():
+    if os.path.exists(path):
         raise ConfigError(f"{path} exists already; give another name, or remove it first.")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise ConfigError(f"{path.parent} is not a folder; create it first, or give another name.")
 
 

@@ -57,7 +57,7 @@ def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
       DataError: the folder does not exist, contains no data set, or contains a broken one.
     """
     place = pathlib.Path(path).expanduser()
-    if not place.exists():
+    if not os.path.exists(place):
         raise DataError(
             f"{place}: there is no such file or folder; give the folder of the data set as --data.",
             "folder",
@@ -122,7 +122,7 @@ def _coco(path: pathlib.Path) -> Found | None:
 
 
 def _voc(path: pathlib.Path) -> Found | None:
-    layout = voc_layout.find_layout(path) if path.is_dir() else None
+    layout = voc_layout.find_layout(path) if os.path.isdir(path) else None
     if layout is None:
         return None
     kept = dict(layout.splits)
@@ -158,7 +158,7 @@ def _yolo(path: pathlib.Path) -> Found | None:
 
 
 def _cityscapes(path: pathlib.Path) -> Found | None:
-    if not all((path / name).is_dir() for name in ("leftImg8bit", "gtFine")):
+    if not all(os.path.isdir(path / name) for name in ("leftImg8bit", "gtFine")):
         return None
     names = sorted(entry.name for entry in (path / "gtFine").iterdir() if entry.is_dir())
     splits = {name: f"leftImg8bit/{name}" for name in names if name in ("train", "val")}
@@ -167,7 +167,7 @@ def _cityscapes(path: pathlib.Path) -> Found | None:
 
 def _tfds(path: pathlib.Path) -> Found | None:
     """Finds a data set prepared by TFDS in the folder of a version, a data set or all data sets."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return None
     levels = ("*/" * depth for depth in range(4))
     prepared = [file for level in levels for file in sorted(path.glob(f"{level}features.json"))]
@@ -222,7 +222,7 @@ FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
 def _what_is_there(path: pathlib.Path, data_format: str | None) -> str:
     """A sentence on the content of a folder without a data set, and on the known formats."""
     wanted = FORMATS[data_format][0] if data_format else "data set of a known format"
-    if path.is_file():
+    if os.path.isfile(path):
         return (
             f"{path}: is no {wanted}; give a folder, a JSON in COCO's format, a data.yaml or an "
             "obj.data as --data."

@@ -1,6 +1,7 @@
 """Cityscapes in the layout of its devkit: leftImg8bit and the polygons of gtFine."""
 
 import json
+import os
 import pathlib
 import reprlib
 from typing import Any
@@ -107,12 +108,12 @@ class CityscapesSource(FileSource):
 
 def _list_files(folder: pathlib.Path, suffix: str) -> dict[str, pathlib.Path]:
     """The files of all cities in a split, by 'city/name' without the suffix."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder}: there is no such folder; {_CHECK_ROOT}", "folder")
     files = {
         f"{city.name}/{path.name.removesuffix(suffix)}": path
         for city in folder.iterdir()
-        if city.is_dir()
+        if os.path.isdir(city)
         for path in city.iterdir()
         if path.name.endswith(suffix)
     }

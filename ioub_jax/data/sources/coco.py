@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -149,7 +150,7 @@ class _Opening:
         if self.may_lack:
             classes = [name for name in classes if name in categories] or classes
         chosen = choose_categories(categories, classes, self.path)
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):
             raise DataError(
                 f"{self.folder}: there is no such folder; {keys.check_root} {keys.check_folder}.",
                 "folder",

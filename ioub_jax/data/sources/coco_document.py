@@ -5,6 +5,7 @@ A file may have 25 million boxes, too many to be Python objects at the same time
 
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar
@@ -118,7 +119,7 @@ def read_document(
     """
     # A pipe can be read only once.
     try:
-        file = path.open("rb") if path.is_file() else None
+        file = path.open("rb") if os.path.isfile(path) else None
     except OSError:
         file = None
     if file is None:

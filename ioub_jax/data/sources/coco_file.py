@@ -1,6 +1,7 @@
 """COCO's JSON as a whole: reading it, recognising other formats, and its categories."""
 
 import json
+import os
 import pathlib
 import re
 import reprlib
@@ -58,7 +59,7 @@ def load_json(path: pathlib.Path, keys: Keys) -> Any:
 
 def _begin(path: pathlib.Path) -> bytes:
     """The first bytes of a file, unless it is a pipe, which cannot be read twice."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return b""
     with path.open("rb") as file:
         return file.read(_BEGIN)

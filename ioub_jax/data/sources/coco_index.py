@@ -96,7 +96,7 @@ def load_or_read(
       the contents.
     """
     try:
-        if not path.is_file() or path.stat().st_size < SMALLEST:
+        if not os.path.isfile(path) or path.stat().st_size < SMALLEST:
             return read()
         before = _stat(path)
         key = _key(path, folder, options)

@@ -81,7 +81,7 @@ def find_layout(path: str | os.PathLike[str]) -> CocoLayout | None:
       the layout; None if there is no JSON in COCO's format.
     """
     given = pathlib.Path(path)
-    if given.is_file():
+    if os.path.isfile(given):
         listed = _look_into(given)
         if listed is None:
             return None
@@ -214,10 +214,10 @@ def _folder_of(
     for word, base in itertools.product(
         words[: None if role != "test" else 1], (root, root / "images")
     ):
-        near.extend(sorted(folder for folder in base.glob(f"{word}*") if folder.is_dir()))
+        near.extend(sorted(folder for folder in base.glob(f"{word}*") if os.path.isdir(folder)))
     best, most = None, 0
     for folder in dict.fromkeys([*near, *_folders(root)]):
-        count = sum((folder / name).is_file() for name in names) if folder.is_dir() else 0
+        count = sum(os.path.isfile(folder / name) for name in names) if os.path.isdir(folder) else 0
         if count == len(names):
             return folder
         if count > most:

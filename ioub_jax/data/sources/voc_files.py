@@ -125,7 +125,7 @@ class VocFolder:
 
     def __init__(self, root: pathlib.Path, name: str) -> None:
         self.path = root / name
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):
             raise no_folder(self.path, root)
         parts = parts_of(self.path)
         anywhere = (self.path,)

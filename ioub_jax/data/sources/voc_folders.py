@@ -52,7 +52,7 @@ def parts_of(folder: pathlib.Path) -> Parts:
 
 def _named_folders(folder: pathlib.Path, part: str) -> list[pathlib.Path]:
     """The subfolders with the devkit's name for a part, or else with a similar name."""
-    if (folder / part).is_dir():
+    if os.path.isdir(folder / part):
         return [folder / part]
     wanted = is_xml if part == "Annotations" else is_image
     usual, rarer = (

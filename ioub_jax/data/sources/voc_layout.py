@@ -114,7 +114,7 @@ def no_folder(missing: pathlib.Path, root: pathlib.Path) -> DataError:
 
 def _way_to_folders(root: pathlib.Path) -> str:
     """Advice on which key to set to which value if a root lacks a folder."""
-    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+    if os.path.isdir(root / "Annotations") and os.path.isdir(root / "JPEGImages"):
         return f"{root} itself contains them, set {_FOLDER_KEYS} to ('.',)."
     years = {path.parent.name for path in root.glob("*/Annotations")}
     years |= set(folders_below(root))

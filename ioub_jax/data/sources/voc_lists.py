@@ -1,5 +1,6 @@
 """Lists of images in a VOC-style folder, and the split that each list is for."""
 
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ def find_list(folder: pathlib.Path, split: str) -> pathlib.Path | None:
     paths = [place / f"{split}.txt" for place in places]
     if pathlib.PurePath(split).suffix:
         paths.append(folder / split)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def read_lines(path: pathlib.Path) -> list[str]:
@@ -108,6 +109,6 @@ def _other_places(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _text_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """The text files of a folder by their names without suffix, sorted."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return {}
-    return {path.stem: path for path in sorted(folder.glob("*.txt")) if path.is_file()}
+    return {path.stem: path for path in sorted(folder.glob("*.txt")) if os.path.isfile(path)}

@@ -1,5 +1,6 @@
 """The images in the folders and lists of a YOLO data set's split."""
 
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -36,7 +37,7 @@ class SplitImages:
         Raises:
           DataError: the list cannot be read.
         """
-        if place.is_dir():
+        if os.path.isdir(place):
             self.folders.append(str(place))
             self.of_folders |= dict.fromkeys(images_below(place))
             self.paths |= self.of_folders

@@ -179,10 +179,10 @@ def find(path: str | os.PathLike[str]) -> YoloLayout | None:
         several descriptions.
     """
     path = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
-    folder = path if path.is_dir() else path.parent
-    if not path.is_dir() and not (path.is_file() and may_be_description(path)):
+    folder = path if os.path.isdir(path) else path.parent
+    if not os.path.isdir(path) and not (os.path.isfile(path) and may_be_description(path)):
         return None
-    description = _description_in(folder) if path.is_dir() else read_description(path)
+    description = _description_in(folder) if os.path.isdir(path) else read_description(path)
     if description is None:
         for below in _DARKNET_FOLDERS:
             if (described := _darknet_description_in(folder / below)) is not None:
@@ -213,12 +213,12 @@ def open_layout(path: str | os.PathLike[str]) -> YoloLayout:
 
 
 def _why_not(path: pathlib.Path) -> str:
-    if not path.exists():
+    if not os.path.exists(path):
         return "there is no such folder; correct config.data.yolo.root."
-    if path.is_file():
+    if os.path.isfile(path):
         read_description(path)  # raises an error if the file is broken
         return "does not describe a data set; set config.data.yolo.root to the folder."
-    below = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
+    below = [folder for folder in sorted(path.iterdir()) if os.path.isdir(folder)]
     inside = [folder for folder in below if any(map(may_be_description, _candidates(folder)))]
     if inside:
         return f"has no data.yaml itself; set config.data.yolo.root to {inside[0]}."
@@ -232,7 +232,7 @@ def _why_not(path: pathlib.Path) -> str:
 def _candidates(folder: pathlib.Path) -> list[pathlib.Path]:
     suffixes = (".yaml", ".yml", ".data")
     names = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes)
-    return [path for path in names if path.is_file()]
+    return [path for path in names if os.path.isfile(path)]
 
 
 def _description_in(folder: pathlib.Path) -> Description | None:
@@ -251,7 +251,7 @@ def _description_in(folder: pathlib.Path) -> Description | None:
 
 
 def _darknet_description_in(folder: pathlib.Path) -> pathlib.Path | None:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return None
     found = [path for path in _candidates(folder) if path.suffix.lower() == ".data"]
     found = [path for path in found if may_be_description(path)]
@@ -260,13 +260,13 @@ def _darknet_description_in(folder: pathlib.Path) -> pathlib.Path | None:
 
 def _splits_in(folder: pathlib.Path) -> dict[str, tuple[str, ...]]:
     """The splits by the names of folders or lists; without such names, a single split 'all'."""
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    folders = sorted(path for path in folder.iterdir() if os.path.isdir(path))
     images = [path for path in folders if path.name.casefold() == "images"]
     splits: dict[str, list[str]] = collections.defaultdict(list)
     for path in [below for above in images for below in sorted(above.iterdir())] or folders:
-        if path.is_dir() and (name := _split_name(path.name)):
+        if os.path.isdir(path) and (name := _split_name(path.name)):
             within = [path / "images", path / "Images", path]
-            splits[name].append(str(next(one for one in within if one.is_dir())))
+            splits[name].append(str(next(one for one in within if os.path.isdir(one))))
     if not splits:
         for path in sorted(folder.glob("*.txt")):
             if (name := _split_name(path.stem)) and not is_label_file(str(path)):
@@ -358,7 +358,7 @@ def _bases(description: Description) -> list[pathlib.Path]:
     folder = description.path.parent
     places = Places([folder, folder.parent])
     base = places.find(description.base) if description.base else None
-    bases = [base.path] if base is not None and base.path.is_dir() else []
+    bases = [base.path] if base is not None and os.path.isdir(base.path) else []
     if folder.name in _DARKNET_FOLDERS and description.path.suffix.lower() == ".data":
         # darknet's paths are relative to the folder in which it is started.
         return [*bases, folder, folder.parent]

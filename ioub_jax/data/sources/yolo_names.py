@@ -30,7 +30,7 @@ def find_names_file(folder: pathlib.Path, places: Iterable[str]) -> pathlib.Path
     beside = [labels.folder_of(place) for place in images]
     for level in ([folder], [folder / "labels"], [*beside, *images, *map(os.path.dirname, images)]):
         paths = [pathlib.Path(place, name) for place in level for name in _FILES]
-        found = list(dict.fromkeys(path for path in paths if path.is_file()))
+        found = list(dict.fromkeys(path for path in paths if os.path.isfile(path)))
         for other in found[1:]:
             if read_names(other) != read_names(found[0]):
                 raise DataError(

@@ -123,7 +123,12 @@ def test_each_folder_is_listed_once_and_no_file_is_asked_for(tmp_path, monkeypat
     listed = []
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
-    monkeypatch.setattr(os.path, "isfile", lambda path: pytest.fail("asks for a single file"))
+    isfile = os.path.isfile
+
+    def isfile_of_json(path):
+        return isfile(path) if str(path).endswith(".json") else pytest.fail("asks for an image")
+
+    monkeypatch.setattr(os.path, "isfile", isfile_of_json)
     assert len(CocoSource(path, tmp_path)) == 9
     assert listed == [str(tmp_path)]
 

@@ -204,3 +204,9 @@ def test_what_has_no_file_of_the_format_has_no_layout(tmp_path):
 )  # fmt: skip
 def test_names_say_the_split(name, role):
     assert coco_layout._role_of(pathlib.Path(f"/root/{name}.json"), pathlib.Path("/root")) == role
+
+
+def test_a_name_that_is_too_long_for_a_file_is_a_missing_image(tmp_path):
+    make(tmp_path, {"a.json": ["1.jpg", 300 * "x" + ".jpg"], "images/1.jpg": None})
+    (file,) = coco_layout.find_layout(tmp_path).splits["train"]
+    assert file.images == tmp_path / "images"
