@@ -64,8 +64,10 @@ def class_wise_nms(
     slots = jnp.arange(most, dtype=jnp.int32)
 
     def goes_on(state: _Picked) -> jax.Array:
-        # Boxes that are not candidates come last.
-        more = jax.lax.dynamic_slice_in_dim(ordered.there, state.begin, 1)[0]
+        # Boxes that are not candidates come last. A position beyond the end is limited explicitly,
+        # because jax2onnx 0.17 has a slice there that is empty.
+        position = jnp.minimum(state.begin, len(ordered.there) - 1)
+        more = jax.lax.dynamic_slice_in_dim(ordered.there, position, 1)[0]
         return (state.number < most) & (state.begin < scores.shape[0]) & more
 
     def pick(state: _Picked) -> _Picked:

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import torchvision
+from configs import shapes_dense, torchvision
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import onnx_program, programs
 from ioub_jax.postprocess import SUPPRESSIONS
 from tests.export.test_programs import (
     create,
+    dense,
     documented_program,
     random_images,
     retinanet,
@@ -116,12 +117,13 @@ DETECTORS = {
     "equal scores": lambda: with_equal_scores(create(many_boxes())),
     "ssd": lambda: with_small_outputs(create(small_ssd())),
     **{name: lambda name=name: create(many_boxes(suppression=name)) for name in SUPPRESSIONS[1:]},
+    **{name: lambda name=name: create(many_boxes(family=name)) for name in shapes_dense.DETECTORS},
 }
 
 
-def many_boxes(suppression="nms", **model):
-    """A RetinaNet that finds 200 boxes in an image."""
-    config = retinanet(**model)
+def many_boxes(suppression="nms", family="retinanet", **model):
+    """A RetinaNet, or a detector of another family, that finds 200 boxes in an image."""
+    config = retinanet(**model) if family == "retinanet" else dense(family)
     config.data.canvases = ((48, 80),)
     config.evaluation.update({"max_detections": 200, "suppression": suppression})
     return config
