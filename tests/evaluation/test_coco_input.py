@@ -264,6 +264,13 @@ def test_a_whole_number_beyond_every_float_is_refused(change):
         check_input(ground_truth({}), [PERFECT[0] | change])
 
 
+def test_a_long_value_is_not_quoted_whole():
+    for key in ("image_id", "category_id"):
+        with pytest.raises(ValueError, match=f"{key} 'x+[.]{{3}}x+'") as error:
+            check_input(ground_truth({}), [PERFECT[0] | {key: 5000 * "x"}])
+        assert len(str(error.value)) < 300
+
+
 def test_the_search_for_cycles_is_as_it_was_after_an_error():
     for is_on in (True, False):
         (gc.enable if is_on else gc.disable)()
