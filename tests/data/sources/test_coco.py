@@ -113,6 +113,16 @@ def test_a_file_without_annotations_has_images_without_objects(tmp_path):
     assert source.sizes.tolist() == [[HEIGHT, WIDTH]] * 2 and source.sizes.dtype == np.int64
 
 
+def test_a_long_id_is_not_quoted_whole(tmp_path):
+    path = _write(tmp_path, [])
+    content = json.loads(path.read_text())
+    content["images"] = [content["images"][0] | {"id": 5000 * "x", "height": "tall"}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"[(]id 'x+[.]{3}x+', '1[.]png'[)]") as error:
+        CocoSource(path, tmp_path)
+    assert len(str(error.value)) < 1000
+
+
 def test_an_unknown_on_error_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"^on_error is 'ignore'"):
         CocoSource(tmp_path / "instances.json", tmp_path, on_error="ignore")
