@@ -69,8 +69,15 @@ def reference_detect(logits, deltas, image_size, score_threshold, count, max_det
     return [part[kept][:max_detections] for part in (boxes, scores, labels)]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
-@pytest.mark.parametrize(("threshold", "count", "limit"), [(0.05, 60, 20), (0.3, 10_000, 300)])
+@pytest.mark.parametrize(
+    ("dtype", "threshold", "count", "limit"),
+    [
+        (np.float32, 0.05, 60, 20),
+        (jnp.bfloat16, 0.3, 10_000, 300),
+        pytest.param(jnp.bfloat16, 0.05, 60, 20, marks=pytest.mark.slow),
+        pytest.param(np.float32, 0.3, 10_000, 300, marks=pytest.mark.slow),
+    ],
+)
 def test_detect_equals_the_reference(dtype, threshold, count, limit):
     # bfloat16 logits tie often; 10000 candidates are all there are; 300 detections never fit.
     logits, deltas = predictions(0, dtype)

@@ -1,9 +1,13 @@
 """The smallest configuration that trains, and how the tests run commands with it."""
 
+import atexit
+import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import ml_collections
 
@@ -35,12 +39,22 @@ def get_config(arm: str = "both") -> ml_collections.ConfigDict:
 def train_two_steps(
     workdir: pathlib.Path, canvases: tuple[tuple[int, int], ...] = ((64, 64),)
 ) -> pathlib.Path:
-    """A finished run with a checkpoint, for tests of what comes after a training."""
+    """A finished run with a checkpoint, for tests of what comes after a training.
+
+    Every process trains it once and copies it from then on.
+    """
+    return shutil.copytree(_two_steps(canvases), workdir, dirs_exist_ok=True)
+
+
+@functools.cache
+def _two_steps(canvases: tuple[tuple[int, int], ...]) -> pathlib.Path:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="two_steps"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     config = get_config()
     config.data.canvases = canvases
     config.schedule.images = config.evaluation.every_images = 2 * config.batch_size
-    building.train_and_evaluate(config, workdir)
-    return workdir
+    building.train_and_evaluate(config, folder / "run")
+    return folder / "run"
 
 
 def start(verb: str, *arguments: object, devices: int = 1) -> subprocess.Popen[str]:

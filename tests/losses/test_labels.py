@@ -78,7 +78,14 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("dtype", LABELS)
+# The types that are compared as they are most easily wrong; of the others in the slow tests.
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(dtype, marks=() if dtype in ("uint8", "int64") else pytest.mark.slow)
+        for dtype in LABELS
+    ],
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_labels_of_any_integer_type(name, dtype):
     labels = LABELS[dtype]

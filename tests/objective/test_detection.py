@@ -12,6 +12,8 @@ from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.matching import Matches
 
 SIZES, IMAGES, CLASSES = (6, 3), 3, 2
+#: Losses of which every test is for every day; those of the others are slow tests.
+EVERY_DAY = ("smooth_l1", "giou", "siou", "wiou_v3", "focal", "softmax", "quality_focal", "isr_p")
 
 
 def case(seed, *, positives=True, columns=CLASSES, background=1):
@@ -148,9 +150,9 @@ def test_equals_the_formula_written_as_loops(scope, normalizer):
     "classification",
     [
         {},
-        {"name": "quality_focal", "eta": 0.0},
-        {"name": "varifocal", "eta": 0.0},
-        {"eta": 0.0, "isr_p": True},
+        pytest.param({"name": "quality_focal", "eta": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"name": "varifocal", "eta": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"eta": 0.0, "isr_p": True}, marks=pytest.mark.slow),
         {"name": "softmax"},
     ],
 )
@@ -221,7 +223,15 @@ def test_the_control_arm_measures_with_another_lambda_than_it_weighs():
 
 
 @pytest.mark.parametrize(
-    ("name", "power"), [*((name, 1.0) for name in objective.LOCALIZATION_LOSSES), ("ciou", 3.0)]
+    ("name", "power"),
+    [
+        # The gradients of every loss by itself are tested with the losses.
+        *(
+            pytest.param(name, 1.0, marks=() if name in EVERY_DAY else pytest.mark.slow)
+            for name in objective.LOCALIZATION_LOSSES
+        ),
+        ("ciou", 3.0),
+    ],
 )
 def test_every_localization_loss_has_finite_gradients(name, power):
     options = options_of(name=name, power=power)
@@ -262,7 +272,13 @@ def classification_options(name, **chosen):
     return objective.ClassificationOptions(**{"name": name, "eta": eta, **chosen})
 
 
-@pytest.mark.parametrize("name", [*objective.CLASSIFICATION_LOSSES, "isr_p"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in EVERY_DAY else pytest.mark.slow)
+        for name in (*objective.CLASSIFICATION_LOSSES, "isr_p")
+    ],
+)
 def test_no_gradient_reaches_a_box_through_the_classification_loss(name):
     arguments = case(6, columns=CLASSES + (name == "softmax"))
     chosen = (

@@ -155,8 +155,14 @@ def random_case(seed, columns):
     return (logits, deltas), (levels(anchors, axis=0), matches, jnp.float32(targets))
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.5])
-@pytest.mark.parametrize("scope", objective.NORMALIZER_SCOPES)
+@pytest.mark.parametrize("eta", [pytest.param(0.0, marks=pytest.mark.slow), 1.5])
+@pytest.mark.parametrize(
+    "scope",
+    [
+        pytest.param(scope, marks=() if scope == "batch" else pytest.mark.slow)
+        for scope in objective.NORMALIZER_SCOPES
+    ],
+)
 @pytest.mark.parametrize("name", ["focal", "softmax"])
 def test_random_cases_of_classification(name, scope, eta):
     options = objective.ObjectiveOptions(
@@ -168,7 +174,9 @@ def test_random_cases_of_classification(name, scope, eta):
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("lambda_", [0.0, 0.8, 1.5])
+@pytest.mark.parametrize(
+    "lambda_", [*(pytest.param(value, marks=pytest.mark.slow) for value in (0.0, 0.8)), 1.5]
+)
 def test_random_cases_of_localization(lambda_, dynamic):
     options = objective.ObjectiveOptions(
         localization=objective.LocalizationOptions(lambda_=lambda_, dynamic=dynamic)
