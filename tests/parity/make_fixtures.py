@@ -603,10 +603,10 @@ SSDLITE_STATISTICS = (
 def make_trajectory(name: str, detector: str, *, learning_rate: float) -> None:
     """The losses of twenty steps of SGD of a detector.
 
-    The norms of the coarsest level of an SSD see one value of an image. With few images their
-    gradients enlarge what is rounded: of four images at a rate of 0.002 two trainings of
-    torchvision, whose first weights differ by 1e-7, are 1e-2 apart after twenty steps. So an SSD
-    has eight images here and a small rate, and its second training is kept as well.
+    An SSDLite that is trained from scratch amplifies rounding errors: with four images and a rate
+    of 0.002, two trainings of torchvision whose initial weights differ by 1e-7 are 1e-2 apart after
+    twenty steps. An SSD therefore has eight images and a small rate here, and the losses of the
+    second training are stored as well.
     """
     is_ssd = detector in SSDS
     settings: dict[str, Any] = {
