@@ -135,6 +135,7 @@ CASES = {
         "at_least_float32": lambda x: boxes.at_least_float32(x["boxes"], x["ious"]),
         "as_int32": _two(boxes.as_int32, "labels"),
         "area": _two(boxes.area, "boxes"),
+        "edges": _two(boxes.edges, "boxes"),
         "align": lambda x: boxes.align(x["boxes"], x["ious"][..., None]),
         "for_pairs": _two(boxes.for_pairs, "boxes", "others"),
         "divide_or_zero": _two(boxes.divide_or_zero, "ious", "ious"),
