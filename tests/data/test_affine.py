@@ -58,8 +58,8 @@ def _is_inside(box):
 def test_the_corners_of_a_rectangle_are_found_where_its_box_says(box, matrix):
     warped = warp(painted.rectangles(90, 120, [box]), matrix, **HOW)
     if len(warped.boxes) and _is_inside(warped.boxes[0]):
-        # An edge is blurred over max(1, scale) pixels, so a pixel has an eighth of its brightness up
-        # to .375 x 1.6 = .6 pixels outside, and its centre is half a pixel from its side.
+        # An edge is blurred over max(1, scale) pixels, so a pixel has an eighth of its brightness
+        # up to .375 x 1.6 = .6 pixels outside, and its centre is half a pixel from its side.
         np.testing.assert_allclose(warped.boxes[0], painted.found(warped.image, 32), atol=1.11)
 
 

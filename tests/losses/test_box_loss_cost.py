@@ -1,4 +1,4 @@
-"""A train step with any loss on boxes costs at most 3 % more than with smooth L1.
+"""A train step with any loss on boxes costs at most 1 % more than with smooth L1.
 
 What XLA counts of the loss alone, decoding and gradient with it, is a small part of the train step
 of RetinaNet-R50 at 800x1344 with 8 images, as `python -m experiments.benchmark losses` counted it.
@@ -35,5 +35,5 @@ def test_forward_and_backward(kind):
     boxes = jax.ShapeDtypeStruct((PAIRS, 4), jnp.float32)
     gradient = jax.jit(jax.grad(lambda *given: jnp.sum(of_loss(kind, *given))))
     cost = gradient.lower(boxes, boxes, boxes).compile().cost_analysis()
-    assert 0 < cost["flops"] < 0.03 * STEP["flops"]
-    assert 0 < cost["bytes accessed"] < 0.03 * STEP["bytes accessed"]
+    assert 0 < cost["flops"] < 0.01 * STEP["flops"]
+    assert 0 < cost["bytes accessed"] < 0.01 * STEP["bytes accessed"]
