@@ -24,6 +24,7 @@ from ioub_jax.postprocess import SUPPRESSIONS, Detections
 from ioub_jax.weights import WeightsError
 from ioub_jax.workdirs import configuration
 from tests import tiny
+from tests.every_day import one_of_a_kind
 
 DOCUMENT = tiny.ROOT / "docs" / "export.md"
 
@@ -248,10 +249,7 @@ def test_a_program_finds_what_a_call_does_and_the_description_tells(detector, mo
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "suppression",
-    [*(pytest.param(s, marks=pytest.mark.slow) for s in SUPPRESSIONS[1:-1]), SUPPRESSIONS[-1]],
-)
+@pytest.mark.parametrize("suppression", one_of_a_kind(SUPPRESSIONS[1:], SUPPRESSIONS[-1]))
 def test_every_suppression_is_exported(suppression):
     config = retinanet()
     config.evaluation.suppression = suppression
@@ -265,13 +263,7 @@ def test_every_suppression_is_exported(suppression):
     assert description.describe(detector)["suppression"] == suppression
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(name, marks=() if name == "gfl" else pytest.mark.slow)
-        for name in shapes_dense.DETECTORS
-    ],
-)
+@pytest.mark.parametrize("family", one_of_a_kind(shapes_dense.DETECTORS, "gfl"))
 def test_every_family_is_exported(family):
     detector = create(dense(family))
     (pixels,) = random_images(1, 48, 80)

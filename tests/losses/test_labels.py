@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ioub_jax import losses, matching, objective, postprocess
+from tests.every_day import one_of_a_kind
 
 CLASSES, ANCHORS = 300, 4
 RANDOM = np.random.default_rng(0)
@@ -79,13 +80,7 @@ LABELS = {
 
 
 # The types that are compared as they are most easily wrong; of the others in the slow tests.
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pytest.param(dtype, marks=() if dtype in ("uint8", "int64") else pytest.mark.slow)
-        for dtype in LABELS
-    ],
-)
+@pytest.mark.parametrize("dtype", one_of_a_kind(LABELS, "uint8", "int64"))
 @pytest.mark.parametrize("name", LOSSES)
 def test_labels_of_any_integer_type(name, dtype):
     labels = LABELS[dtype]

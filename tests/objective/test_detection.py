@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ioub_jax import boxes, losses, objective
 from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.matching import Matches
+from tests.every_day import one_of_a_kind
 
 SIZES, IMAGES, CLASSES = (6, 3), 3, 2
 #: Losses of which every test is for every day; those of the others are slow tests.
@@ -273,11 +274,7 @@ def classification_options(name, **chosen):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in EVERY_DAY else pytest.mark.slow)
-        for name in (*objective.CLASSIFICATION_LOSSES, "isr_p")
-    ],
+    "name", one_of_a_kind((*objective.CLASSIFICATION_LOSSES, "isr_p"), *EVERY_DAY)
 )
 def test_no_gradient_reaches_a_box_through_the_classification_loss(name):
     arguments = case(6, columns=CLASSES + (name == "softmax"))

@@ -22,6 +22,7 @@ import pytest
 from ioub_jax import boxes, losses, objective
 from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.matching import Matches
+from tests.every_day import one_of_a_kind
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "author_losses.npz"
 IMAGES, SIZES, CLASSES = 3, (40, 12, 6), 4
@@ -155,14 +156,8 @@ def random_case(seed, columns):
     return (logits, deltas), (levels(anchors, axis=0), matches, jnp.float32(targets))
 
 
-@pytest.mark.parametrize("eta", [pytest.param(0.0, marks=pytest.mark.slow), 1.5])
-@pytest.mark.parametrize(
-    "scope",
-    [
-        pytest.param(scope, marks=() if scope == "batch" else pytest.mark.slow)
-        for scope in objective.NORMALIZER_SCOPES
-    ],
-)
+@pytest.mark.parametrize("eta", one_of_a_kind((0.0, 1.5), 1.5))
+@pytest.mark.parametrize("scope", one_of_a_kind(objective.NORMALIZER_SCOPES, "batch"))
 @pytest.mark.parametrize("name", ["focal", "softmax"])
 def test_random_cases_of_classification(name, scope, eta):
     options = objective.ObjectiveOptions(
@@ -174,9 +169,7 @@ def test_random_cases_of_classification(name, scope, eta):
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize(
-    "lambda_", [*(pytest.param(value, marks=pytest.mark.slow) for value in (0.0, 0.8)), 1.5]
-)
+@pytest.mark.parametrize("lambda_", one_of_a_kind((0.0, 0.8, 1.5), 1.5))
 def test_random_cases_of_localization(lambda_, dynamic):
     options = objective.ObjectiveOptions(
         localization=objective.LocalizationOptions(lambda_=lambda_, dynamic=dynamic)

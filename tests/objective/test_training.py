@@ -12,6 +12,7 @@ from ioub_jax import detectors, objective
 from ioub_jax.data import batching, pipeline
 from ioub_jax.from_config import data_parts, training_parts
 from tests import tiny
+from tests.every_day import one_of_a_kind
 
 CLASSES, STRIDE = 8, 8
 SIDES = (12, 16, 24, 32)  # of the stand-in's square anchors, in pixels
@@ -173,13 +174,6 @@ def train(matched, classification, localization):
 #: Terms that are not most of the way down after fifty steps: a cross entropy has the entropy of its
 #: targets left, which rise with the scores, and a correlation begins with scores of .01.
 UNEVEN = {"ia_bce": ("loss", "loss_classification"), "correlation": ("loss_correlation",)}
-
-
-def one_of_a_kind(names, *every_day):
-    """All names, of which those of other formulas alone, not of other code, are slow."""
-    return [
-        pytest.param(name, marks=() if name in every_day else pytest.mark.slow) for name in names
-    ]
 
 
 @pytest.mark.parametrize("name", one_of_a_kind(CLASSIFICATION, "focal", "softmax", "rank_and_sort"))
