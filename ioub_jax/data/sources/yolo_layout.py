@@ -179,10 +179,11 @@ def find(path: str | os.PathLike[str]) -> YoloLayout | None:
         several descriptions.
     """
     path = pathlib.Path(os.path.abspath(os.path.expanduser(path)))
-    folder = path if os.path.isdir(path) else path.parent
-    if not os.path.isdir(path) and not (os.path.isfile(path) and may_be_description(path)):
+    is_folder = os.path.isdir(path)
+    folder = path if is_folder else path.parent
+    if not is_folder and not (os.path.isfile(path) and may_be_description(path)):
         return None
-    description = _description_in(folder) if os.path.isdir(path) else read_description(path)
+    description = _description_in(folder) if is_folder else read_description(path)
     if description is None:
         for below in _DARKNET_FOLDERS:
             if (described := _darknet_description_in(folder / below)) is not None:
