@@ -10,8 +10,8 @@ import dataclasses
 import gc
 import logging
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from reprlib import repr as shown  # cuts long values
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,7 @@ def _name(category: Mapping[str, Any]) -> str:
     if not isinstance(name := category.get("name"), str):
         raise ValueError(
             "the ground truth has no name, or none that is text, of category "
-            f"{shown(category['id'])}"
+            f"{reprlib.repr(category['id'])}"
         )
     return name
 
@@ -160,13 +160,13 @@ def number_ids(ground_truth: Mapping[str, Any], key: str) -> _Numbers:
     for entry, identity in zip(entries, identities, strict=True):
         if identity is None:
             raise ValueError(
-                f"the ground truth has id {shown(entry.get('id'))} in {key!r}: use an integer or a "
-                "name"
+                f"the ground truth has id {reprlib.repr(entry.get('id'))} in {key!r}: use an "
+                "integer or a name"
             )
     for identity, count in collections.Counter(identities).items():
         if count > 1:
             raise ValueError(
-                f"the ground truth lists id {shown(identity)} {count} times in {key!r}"
+                f"the ground truth lists id {reprlib.repr(identity)} {count} times in {key!r}"
             )
     by_meaning = sorted(identities, key=lambda identity: (isinstance(identity, str), identity))
     return {identity: number for number, identity in enumerate(by_meaning, start=1)}
@@ -307,7 +307,7 @@ def _detection(
     number: int, detection: Mapping[str, Any], images: _Numbers, categories: _Numbers
 ) -> dict[str, Any]:
     """The fields of a detection that metrics read, with `number` as its id."""
-    name = f"detection number {number} (of image_id {shown(detection.get('image_id'))})"
+    name = f"detection number {number} (of image_id {reprlib.repr(detection.get('image_id'))})"
     result = _located_box(name, number, detection, images, categories)
     width, height = result["bbox"][2:]
     if width < 0 or height < 0:
@@ -332,13 +332,13 @@ def _located_box(
     category = categories.get(id_of(entry.get("category_id")))
     if image is None:
         raise ValueError(
-            f"{name} has image_id {shown(entry.get('image_id'))}, which the ground truth does not "
-            "list"
+            f"{name} has image_id {reprlib.repr(entry.get('image_id'))}, which the ground truth "
+            "does not list"
         )
     if category is None:
         raise ValueError(
-            f"{name} has category_id {shown(entry.get('category_id'))}, which is not one of the "
-            "ground truth's categories: map labels to category ids before evaluating"
+            f"{name} has category_id {reprlib.repr(entry.get('category_id'))}, which is not one of "
+            "the ground truth's categories: map labels to category ids before evaluating"
         )
     try:
         values = list(entry["bbox"])

@@ -18,8 +18,8 @@ numbers.
 
 import collections
 import dataclasses
+import reprlib
 from collections.abc import Mapping, Sequence
-from reprlib import repr as shown  # cuts long values
 from typing import Any
 
 import numpy as np
@@ -67,17 +67,18 @@ def read_verified(ground_truth: Mapping[str, Any]) -> Verified:
     for entry in ground_truth["images"]:
         if entry.get(_NEGATIVE) is None:
             raise ValueError(
-                f"image {shown(entry['id'])} of the ground truth has no {_NEGATIVE!r}: LVIS's "
-                "metric needs a ground truth in LVIS's format; use COCO's ('coco') for one of "
-                "COCO's"
+                f"image {reprlib.repr(entry['id'])} of the ground truth has no {_NEGATIVE!r}: "
+                "LVIS's metric needs a ground truth in LVIS's format; use COCO's ('coco') for one "
+                "of COCO's"
             )
         for key, found in pairs.items():
             for written in entry.get(key) or ():
                 number = categories.get(id_of(written))
                 if number is None:
                     raise ValueError(
-                        f"image {shown(entry['id'])} of the ground truth has {shown(written)} "
-                        f"among its {key!r}, which is not one of the ground truth's categories"
+                        f"image {reprlib.repr(entry['id'])} of the ground truth has "
+                        f"{reprlib.repr(written)} among its {key!r}, which is not one of the "
+                        "ground truth's categories"
                     )
                 found.add((images[id_of(entry["id"])], number))
     by_number = {categories[id_of(entry["id"])]: entry for entry in ground_truth["categories"]}
@@ -92,8 +93,8 @@ def _frequency(category: Mapping[str, Any]) -> str | None:
     frequency = category.get("frequency")
     if frequency is not None and frequency not in FREQUENCIES:
         raise ValueError(
-            f"the ground truth's category {shown(category['name'])} has the frequency "
-            f"{shown(frequency)}, which is not one of 'r', 'c' and 'f'"
+            f"the ground truth's category {reprlib.repr(category['name'])} has the frequency "
+            f"{reprlib.repr(frequency)}, which is not one of 'r', 'c' and 'f'"
         )
     return frequency
 

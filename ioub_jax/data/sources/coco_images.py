@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import os
 import pathlib
+import reprlib
 from collections.abc import Iterable
-from reprlib import repr as shown  # cuts long values
 from typing import Any
 
 import msgspec
@@ -142,7 +142,7 @@ def _read_with_care(
             key, name = reader.read_name(fields, which, positions)
             image_path = reader.find(name, fields["id"])
             reader.check_owner(image_path, fields, which)
-            which += f" (id {shown(key)}, {shown(name)})"
+            which += f" (id {reprlib.repr(key)}, {reprlib.repr(name)})"
             size = reader.read_size(fields, image_path, which)
         except DataError as error:
             problems.add_error(error)
@@ -207,7 +207,7 @@ class _Reader:
         """The id and the file name of an image; raises `DataError` if one is invalid or taken."""
         written, name = entry.get("id"), name_of(entry.get("file_name"), entry.get("coco_url"))
         identity = id_of(written)
-        which = f"{which} (id {shown(written)}, {shown(name)})"
+        which = f"{which} (id {reprlib.repr(written)}, {reprlib.repr(name)})"
         kind = "broken_annotation"
         if identity is None:
             fault = "has an id that is neither a 64-bit integer nor a name; give it one"
@@ -230,9 +230,9 @@ class _Reader:
         if fitting:
             names = " and ".join(repr(os.path.basename(path)) for path in fitting[:3])
             raise DataError(
-                f"{os.path.join(self._listing.folder, name)}: is missing (image {shown(written)} "
-                f"of {self._path.name}), {len(fitting)} files may be meant, {names}; correct the "
-                f"file_name, {_SKIP_IMAGE}.",
+                f"{os.path.join(self._listing.folder, name)}: is missing (image "
+                f"{reprlib.repr(written)} of {self._path.name}), {len(fitting)} files may be "
+                f"meant, {names}; correct the file_name, {_SKIP_IMAGE}.",
                 "missing_image",
             )
         folder = self._keys.check_folder
@@ -242,8 +242,9 @@ class _Reader:
         hint = f", there is {suffixes[0]!r}" if suffixes else ""
         advice = "correct the file_name" if suffixes else "add the file"
         raise DataError(
-            f"{os.path.join(self._listing.folder, name)}: is missing (image {shown(written)} of "
-            f"{self._path.name}){hint}; {advice} or {folder}, {_SKIP_IMAGE}.",
+            f"{os.path.join(self._listing.folder, name)}: is missing (image "
+            f"{reprlib.repr(written)} of {self._path.name}){hint}; {advice} or {folder}, "
+            f"{_SKIP_IMAGE}.",
             "missing_image",
         )
 
@@ -267,8 +268,8 @@ class _Reader:
             return
         boxes = self._boxes_of_images[id_of(entry["id"])]
         name = name_of(entry.get("file_name"), entry.get("coco_url"))
-        which += f" (id {shown(entry['id'])}, {shown(name)})"
-        fault = f"{which} has the file of image {shown(owner)}"
+        which += f" (id {reprlib.repr(entry['id'])}, {reprlib.repr(name)})"
+        fault = f"{which} has the file of image {reprlib.repr(owner)}"
         if boxes:
             fault += f", and {boxes} boxes that go with it; list it once with the boxes of both"
         else:
@@ -282,7 +283,7 @@ class _Reader:
             sides = side_of(height), side_of(width)
         except ValueError as error:
             raise DataError(
-                f"{which} has the height {shown(height)} and width {shown(width)}; "
+                f"{which} has the height {reprlib.repr(height)} and width {reprlib.repr(width)}; "
                 f"correct them or remove them, {_SKIP_IMAGE}.",
                 "broken_annotation",
             ) from error
