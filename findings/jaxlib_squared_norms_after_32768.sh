@@ -4,7 +4,7 @@
 # (here in float32; jax issue 39103 reports it for float64); 0.10.1 is right. The error only occurs if the product of
 # a vmapped function is summed immediately: the same sum of x @ A + b is right.
 # Why it matters: boxes and anchors are arrays of shape [n, 4] with n far above 32,768, and a training whose numbers are
-# off by less than a percent still converges. ioub_jax excludes this version and tests the computation.
+# off by less than a percent still converges. Exclude this version, or test the computation at start.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -4,7 +4,7 @@
 # COCO), np.unique of 2.4.6 takes more than ten times as long as np.sort and a comparison of neighbors, which return the
 # same. 2.2.6 is not slower, nor are floats, nor calls with return_index or return_counts.
 # Why it matters: counting the classes and images of a data set calls np.unique with such numbers, which takes seconds
-# at every start of a training. ioub_jax sorts and compares neighbors where there may be many.
+# at every start of a training. Sorting and comparing neighbors avoids it.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -4,7 +4,7 @@
 # Actual: for a TIFF with three channels of 16 bits OpenCV 5.0.0 returns other values. A PNG with the same pixels and a
 # TIFF of 8 bits are right.
 # Why it matters: photographs of 10 to 16 bits are stored as such TIFFs, and there is no warning: an image is
-# returned, but its values are wrong. ioub_jax reads 16 bits with IMREAD_COLOR and reverses the channels itself.
+# returned, but its values are wrong. With IMREAD_COLOR, and channels reversed afterwards, they are right.
 set -euo pipefail
 
 folder=$(mktemp -d)

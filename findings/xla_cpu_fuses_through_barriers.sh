@@ -4,7 +4,7 @@
 # operations before a barrier is recomputed in each of the nine sums behind it, as it is without the barrier. XLA does
 # not fuse into a loop (jax.lax.map): there, the chain is computed once.
 # Why it matters: the gradient with respect to a depthwise kernel is k * k sums of products. The layers before it were
-# recomputed in each sum, which took four fifths of a training step until ioub_jax moved the sums into a loop.
+# recomputed in each sum, which took four fifths of a training step until the sums were moved into a loop.
 set -euo pipefail
 
 folder=$(mktemp -d)
