@@ -1,4 +1,4 @@
-"""Comparison of several runs of several arms: means, paired differences, and conclusions.
+"""Comparison of several runs of several arms: means, and differences paired by seed.
 
 A result describes one run: its arm, its seed, its metrics and, if available, the same metrics on
 resampled images (`resampling.resampled_ap`). Runs with the same seed start from the same weights
@@ -31,10 +31,7 @@ def is_of_coco(metric: str) -> bool:
 
 #: With more arms, the pairs are not compared: the table becomes unreadable, and some pairs differ
 #: by chance.
-_MOST_IN_PAIRS = 8
-
-#: The AP below which a report says that the detectors are hardly trained.
-_TRAINED = 0.05
+MOST_IN_PAIRS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +83,15 @@ class Difference:
         training. None for a single seed.
       by_images: the 95 % interval of the bootstrap over the validation images with fixed seeds,
         which covers the choice of images. None without resampled metrics.
+      p_value: how probable a mean at least as far from 0 is by the chance of training alone, by
+        the two-sided t test over the seeds. None for a single seed.
     """
 
     mean: float
     count: int
     by_seeds: tuple[float, float] | None
     by_images: tuple[float, float] | None
+    p_value: float | None
 
     @property
     def resolved(self) -> bool:
@@ -163,7 +163,7 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
             arm: {
                 other: difference
                 for other, of_other in by_arm.items()
-                if len(by_arm) <= _MOST_IN_PAIRS
+                if len(by_arm) <= MOST_IN_PAIRS
                 and other != arm
                 and (difference := _difference_in(headline, of_seeds, of_other))
             }
@@ -236,6 +236,7 @@ def _difference_in(
         count=len(pairs),
         by_seeds=t_interval(of_seeds),
         by_images=_image_interval(pairs, metric),
+        p_value=_p_value(of_seeds),
     )
 
 
@@ -246,6 +247,39 @@ def t_interval(values: np.ndarray) -> tuple[float, float] | None:
     quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)
     half = quantile * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def _p_value(values: np.ndarray) -> float | None:
+    """Returns the p-value of a mean of 0 for values `[n]`; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    if error == 0.0:
+        return 0.0 if values.any() else 1.0
+    return float(2 * stats.t.sf(abs(values.mean()) / error, len(values) - 1))
+
+
+def adjusted_p_values(comparison: Comparison) -> dict[str, float]:
+    """The p-values of the headline's differences, adjusted for the number of arms.
+
+    Of twenty arms that change nothing, one interval of 95 % excludes 0 by chance. By the method of
+    Holm (1979, "A simple sequentially rejective multiple test procedure"), an arm whose adjusted
+    value is below .05 differs; the probability that any arm is called different by chance is then
+    at most .05.
+
+    Returns:
+      arm -> adjusted p-value, for the arms that share at least two seeds with the reference.
+    """
+    known = {
+        arm: difference.p_value
+        for arm, differences in comparison.differences.items()
+        if (difference := differences.get(comparison.headline)) and difference.p_value is not None
+    }
+    adjusted, least = {}, 0.0
+    for rank, arm in enumerate(sorted(known, key=lambda arm: known[arm])):
+        least = max(least, min(1.0, (len(known) - rank) * known[arm]))
+        adjusted[arm] = least
+    return adjusted
 
 
 def _image_interval(
@@ -289,170 +323,3 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 def _difference_to_json(difference: Difference) -> dict[str, Any]:
     return dataclasses.asdict(difference) | {"resolved": difference.resolved}
-
-
-# ------------------------------------------------------------------ as text
-
-
-def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
-    """The report: conclusions, means and spreads, paired differences.
-
-    Args:
-      comparison: the comparison to report.
-      title: the heading of the report.
-      what: a description of the training and the evaluation.
-    """
-    known = [
-        metric
-        for metric in comparison.metrics
-        if any(metric in spreads for spreads in comparison.spreads.values())
-    ]
-    lines = [f"# {title}", "", *([what, ""] if what else []), *conclusions(comparison), ""]
-    lines += _table_of_means(comparison, known)
-    lines += _table_of_differences(
-        comparison,
-        known,
-        "by_seeds",
-        "over the seeds",
-        "other trainings: Student's t over the seeds",
-    )
-    if base_of(comparison.headline) in AP_KEYS:  # no other metric is resampled
-        lines += _table_of_differences(
-            comparison,
-            [metric for metric in known if base_of(metric) in AP_KEYS],
-            "by_images",
-            "over the images",
-            "other validation images: bootstrap, these trainings",
-        )
-    if 2 < len(comparison.arms) <= _MOST_IN_PAIRS:
-        lines += _table_of_pairs(comparison)
-    return "\n".join(lines) + "\n"
-
-
-def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
-    lines = ["## Mean and spread", ""]
-    lines += _row("arm", "seeds", *metrics, "minutes a run")
-    lines += _row(*["---"] * (len(metrics) + 3))
-    headline = comparison.headline
-    for arm in comparison.arms:
-        spreads = comparison.spreads[arm]
-        seconds = comparison.seconds[arm]
-        lines += _row(
-            arm,
-            str(spreads[headline].count if headline in spreads else 0),
-            *(_spread(spreads.get(metric)) for metric in metrics),
-            "-" if seconds is None else f"{seconds / 60:.1f}",
-        )
-    lines += ["", "Mean and, after the sign, standard deviation over the seeds."]
-    if SPEARMAN in metrics:
-        lines += [f"{SPEARMAN}: rank correlation of score and IoU, for detections from IoU .5 on."]
-    return lines
-
-
-def _table_of_differences(
-    comparison: Comparison, metrics: Sequence[str], interval: str, head: str, what: str
-) -> list[str]:
-    lines = ["", f"## Difference from `{comparison.arms[0]}`, {head}", ""]
-    lines += _row("arm", "pairs", *metrics) + _row(*["---"] * (len(metrics) + 2))
-    for arm, differences in comparison.differences.items():
-        pairs = max((one.count for one in differences.values()), default=0)
-        cells = (_difference(differences.get(metric), interval) for metric in metrics)
-        lines += _row(arm, str(pairs), *cells)
-    return [*lines, "", f"Mean of the paired differences and its 95 % interval for {what}."]
-
-
-def _table_of_pairs(comparison: Comparison) -> list[str]:
-    arms = comparison.arms
-    lines = ["", f"## {comparison.headline} of every two arms", ""]
-    lines += _row("arm minus ...", *(f"... {arm}" for arm in arms))
-    lines += _row(*["---"] * (len(arms) + 1))
-    for arm in arms:
-        of_arm = comparison.between[arm]
-        cells = (
-            "" if arm == other else _difference(of_arm.get(other), "by_seeds") for other in arms
-        )
-        lines += _row(arm, *cells)
-    return [*lines, "", "As over the seeds: the arm of the row minus the arm of the column."]
-
-
-def _row(*cells: str) -> list[str]:
-    return [f"| {' | '.join(cells)} |"]
-
-
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return "-"
-    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.3f}"
-    return f"{spread.mean:.3f}{deviation}"
-
-
-def _difference(difference: Difference | None, interval: str) -> str:
-    if difference is None:
-        return "-"
-    bounds = getattr(difference, interval)
-    shown = "no interval" if bounds is None else f"{bounds[0]:+.3f} to {bounds[1]:+.3f}"
-    return f"{difference.mean:+.3f} ({shown})"
-
-
-def conclusions(comparison: Comparison) -> list[str]:
-    """The conclusions from the headline metric, and their limits, a list item for each arm."""
-    reference, headline = comparison.arms[0], comparison.headline
-    lines = []
-    for arm, differences in comparison.differences.items():
-        difference = differences.get(headline)
-        if difference is None:
-            lines.append(f"- `{arm}`: no conclusion, since it shares no seed with `{reference}`.")
-        else:
-            sentence = _sentence(arm, reference, headline, difference)
-            lines.append(f"- {sentence}{_of_scores(differences)}")
-    is_ap = base_of(headline) == "AP"
-    reached = comparison.spreads[reference].get(headline)
-    if lines and is_ap and reached is not None and reached.mean < _TRAINED:
-        lines.append(
-            f"- `{reference}` reaches no more than {100 * reached.mean:.1f} {headline}: "
-            "differences between hardly trained detectors say little about trained ones."
-        )
-    return lines or [f"- Only `{reference}` has results: there is nothing to compare it with."]
-
-
-def _of_scores(differences: Mapping[str, Difference]) -> str:
-    """Returns a sentence on whether scores follow IoU more closely than the reference's.
-
-    It follows the sentence on the headline; empty if it is not known.
-    """
-    difference = differences.get(SPEARMAN)
-    if difference is None or difference.by_seeds is None:
-        return ""
-    low, high = difference.by_seeds
-    values = f"({difference.mean:+.3f}, {low:+.3f} to {high:+.3f})"
-    if not difference.resolved:
-        return f" Whether its scores follow IoU more or less closely is not shown {values}."
-    return f" Its scores follow IoU {'more' if difference.mean > 0 else 'less'} closely {values}."
-
-
-def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> str:
-    # AP is reported in hundredths; the unit of another metric is unknown here.
-    factor, decimals = (100.0, 1) if base_of(metric) == "AP" else (1.0, 3)
-    points = factor * difference.mean
-    if difference.by_seeds is None:
-        return (
-            f"`{arm}`: nothing can be concluded from one seed ({points:+.{decimals}f} {metric} "
-            f"against `{reference}`): chance of training is unknown; run at least two, better "
-            "eight."
-        )
-    low, high = (factor * bound for bound in difference.by_seeds)
-    interval = (
-        f"95 % interval {low:+.{decimals}f} to {high:+.{decimals}f}, {difference.count} seeds"
-    )
-    if difference.resolved:
-        word = "higher" if points > 0 else "lower"
-        return (
-            f"`{arm}` is {word} than `{reference}` by {abs(points):.{decimals}f} {metric} "
-            f"({interval}): on this data, with this schedule and model; this says nothing about "
-            "others."
-        )
-    return (
-        f"`{arm}`: no difference from `{reference}` is shown ({points:+.{decimals}f} {metric}, "
-        f"{interval}): these runs cannot tell a gain of up to {max(high, 0):.{decimals}f} or a "
-        f"loss of up to {max(-low, 0):.{decimals}f} {metric} from none."
-    )

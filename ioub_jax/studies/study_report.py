@@ -7,6 +7,7 @@ from ioub_jax import files
 from ioub_jax.configs import words
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation.dense_objects import base_of
+from ioub_jax.studies import comparison_text
 from ioub_jax.studies import paired_differences as statistics
 from ioub_jax.studies.planned_runs import PlannedRun, result_of
 
@@ -42,8 +43,8 @@ def write(
     except ValueError as error:
         raise ConfigError(f"There is nothing to report: {error}.") from None
     missing = len(runs) - len(results)
-    title = " against ".join((", ".join(arms[1:]), arms[0]))
-    text = statistics.format_markdown(comparison, title, _what(runs, comparison.headline))
+    title = comparison_text.title_of(arms)
+    text = comparison_text.format_markdown(comparison, title, _what(runs, comparison.headline))
     if missing:
         text += f"\n{missing} of {len(runs)} runs are not finished and not in these numbers.\n"
     output.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from ioub_jax.studies import paired_differences
+from ioub_jax.studies import comparison_text, paired_differences
 from ioub_jax.studies.paired_differences import Result
 
 
@@ -46,46 +46,11 @@ def test_bootstrap_is_over_images_and_paired():
     assert (low, high) == pytest.approx((0.01, 0.01))
 
 
-def test_undefined_metrics_are_left_out():
-    results = [result("a", 0, None), result("b", 0, 0.5)]
-    found = paired_differences.compare(results, ("a", "b"))
-    assert found.spreads["a"] == {}
-    assert found.differences["b"] == {}
-    assert "shares no seed" in paired_differences.format_markdown(found, "title")
-
-
 def test_a_seed_twice_and_a_missing_reference_are_refused():
     with pytest.raises(ValueError, match="two results with seed 3"):
         paired_differences.compare([result("a", 3, 0.1)] * 2, ("a",))
     with pytest.raises(ValueError, match="'a', which the others are compared with"):
         paired_differences.compare([result("b", 0, 0.1)], ("a", "b"))
-
-
-def test_correlations_are_compared_where_they_are_known():
-    # Differences .03 and .05: mean .04, deviation .01 sqrt 2, so t .975 (1) 12.706 times .01.
-    values = {"a": (0.60, 0.62), "b": (0.63, 0.67)}
-    results = [
-        Result(arm, seed, {"AP": 0.5, "Spearman": value})
-        for arm, of_seeds in values.items()
-        for seed, value in enumerate(of_seeds)
-    ]
-    text = paired_differences.format_markdown(
-        paired_differences.compare(results, ("a", "b")), "title"
-    )
-    low, high = 0.04 - 0.12706, 0.04 + 0.12706
-    words = (
-        "Whether its scores follow IoU more or less closely is not shown "
-        f"(+0.040, {low:+.3f} to {high:+.3f})."
-    )
-    assert words in text
-    assert "| arm | seeds | AP | Spearman | minutes a run |" in text
-    assert "| arm | pairs | AP |\n" in text  # of the images, where it is not known
-    closer = [*results, *(dataclasses.replace(r, seed=r.seed + 2) for r in results)]
-    # Four differences: .03, .05, .03, .05, deviation .0115; t .975 (3) 3.182 times .0115 / 2.
-    text = paired_differences.format_markdown(
-        paired_differences.compare(closer, ("a", "b")), "title"
-    )
-    assert "follow IoU more closely (+0.040, +0.022 to +0.058)." in text
 
 
 def test_results_of_different_images_are_refused():
@@ -104,12 +69,12 @@ def test_every_two_arms_are_compared():
     found = paired_differences.compare(results, ("a", "b", "c"))
     assert found.between["c"]["b"].mean == pytest.approx(0.03)
     assert found.between["c"]["a"] == found.differences["c"]["AP"]
-    text = paired_differences.format_markdown(found, "title")
+    text = comparison_text.format_markdown(found, "title")
     (row,) = [line for line in text.splitlines() if line.startswith("| c | +0.055")]
     assert row == "| c | +0.055 (-0.009 to +0.119) | +0.030 (-0.097 to +0.157) |  |"
     less = paired_differences.to_json(found)["arms"]["b"]["AP_less_that_of"]
     assert less["c"]["mean"] == pytest.approx(-0.03)
-    two = paired_differences.format_markdown(
+    two = comparison_text.format_markdown(
         paired_differences.compare(results[:4], ("a", "b")), "title"
     )
     assert "AP of every two arms" not in two
@@ -120,44 +85,40 @@ def test_of_many_arms_not_every_two_are_compared():
     results = [result(arm, seed, 0.3 + 0.01 * seed) for arm in arms for seed in range(2)]
     found = paired_differences.compare(results, arms)
     assert not any(found.between.values())
-    assert "AP of every two arms" not in paired_differences.format_markdown(found, "title")
+    assert "AP of every two arms" not in comparison_text.format_markdown(found, "title")
     assert paired_differences.compare(results[:16], arms[:8]).between["arm0"]["arm7"].mean == 0.0
 
 
-def test_what_has_hardly_been_trained_is_said_to_be():
-    results = [result(arm, s, 0.01) for arm in "ab" for s in range(2)]
-    words = (
-        "`a` reaches no more than 1.0 AP: differences between hardly trained detectors say little"
-    )
-    assert words in paired_differences.format_markdown(
-        paired_differences.compare(results, ("a", "b")), "title"
-    )
-    better = [dataclasses.replace(one, metrics={"AP": 0.3}) for one in results]
-    text = paired_differences.format_markdown(
-        paired_differences.compare(better, ("a", "b")), "title", "What."
-    )
-    assert "hardly" not in text
-    assert text.startswith("# title\n\nWhat.\n\n- `b`: no difference")
+def two_seeds(arm, difference, half):
+    """Results of two seeds whose differences from .3 are `difference` -+ `half`.
+
+    The standard error of their mean is `half`, and t with one degree of freedom is Cauchy's
+    distribution: p = 1 - 2 atan(difference / half) / pi.
+    """
+    return [result(arm, 0, 0.3 + difference - half), result(arm, 1, 0.3 + difference + half)]
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ((0.12, 0.33, 0.54), "`b` is higher than `a` by 3.0 AP"),
-        ((0.08, 0.27, 0.46), "`b` is lower than `a` by 3.0 AP"),
-        ((0.2, 0.2, 0.5), "no difference from `a` is shown"),
-        ((0.2,), "nothing can be concluded from one seed"),
-    ],
-)
-def test_conclusions_say_what_the_interval_says(values, words):
-    results = [result("a", s, ap) for s, ap in enumerate((0.1, 0.3, 0.5))]
-    results += [result("b", s, ap) for s, ap in enumerate(values)]
-    found = paired_differences.compare(results, ("a", "b"))
-    (line,) = paired_differences.conclusions(found)
-    assert words in line
-    text = paired_differences.format_markdown(found, "b against a")
-    assert line in text
-    assert text.count("| a |") == 1
-    assert paired_differences.to_json(found)["arms"]["b"]["differences"]["AP"]["count"] == len(
-        values
-    )
+def with_p(arm, p_value):
+    return two_seeds(arm, 0.01 * math.tan(math.pi / 2 * (1 - p_value)), 0.01)
+
+
+def test_p_value_is_that_of_the_t_test():
+    # t is 1: p = 1 - 2 / pi * pi / 4 = .5. Equal differences: certain; none at all: 1.
+    results = two_seeds("a", 0, 0) + two_seeds("b", 0.05, 0.05) + two_seeds("c", -0.05, 0.05)
+    results += two_seeds("d", 0.125, 0) + two_seeds("e", 0, 0) + [result("f", 0, 0.4)]
+    found = paired_differences.compare(results, "abcdef").differences
+    p_values = [found[arm]["AP"].p_value for arm in "bcdef"]
+    assert p_values == [pytest.approx(0.5), pytest.approx(0.5), 0.0, 1.0, None]
+
+
+def test_p_values_are_adjusted_by_the_method_of_holm():
+    # The smallest is multiplied by 4, the next by 3, 2 and 1, and none is below one before it:
+    # .01 * 4 = .04, .02 * 3 = .06, .025 * 2 = .05 < .06, .5 * 1.
+    results = two_seeds("a", 0, 0) + with_p("b", 0.025) + with_p("c", 0.5) + with_p("d", 0.01)
+    results += [*with_p("e", 0.02), result("f", 0, 0.4)]
+    found = paired_differences.compare(results, "abcdef")
+    adjusted = paired_differences.adjusted_p_values(found)
+    assert adjusted == pytest.approx({"d": 0.04, "e": 0.06, "b": 0.06, "c": 0.5})
+    assert paired_differences.to_json(found)["arms"]["d"]["differences"]["AP"][
+        "p_value"
+    ] == pytest.approx(0.01)
