@@ -1,5 +1,6 @@
 """Comparison of several arms."""
 
+import math
 import os
 from collections.abc import Container, Mapping, Sequence
 
@@ -104,7 +105,9 @@ def _rows(
             for arm in arms
         ]
         of_arms = [intervals.get(arm, {}).get(metric) for arm in arms]
-        _plot_rows(axes, points, [one and _interval(one, factor) for one in of_arms])
+        _plot_rows(
+            axes, points, [None if one is None else _interval(one, factor) for one in of_arms]
+        )
         unit = " (hundredths)" if metric in hundredths else ""
         axes.set_title(f"{printable(metric)}{unit}", fontsize=10)
     panels[0].set_yticks(range(len(arms)), [printable(name) for name in names[1:]], fontsize=8)
@@ -124,13 +127,13 @@ def _plot_rows(
     A few arms far from the others would leave them no room, so the panel ends where most of them
     do; the mean of an arm beyond is written at the edge.
     """
-    means = [np.mean(of_arm) if of_arm else np.nan for of_arm in points]
+    means = [float(np.mean(of_arm)) if of_arm else math.nan for of_arm in points]
     reaches = [
         max(abs(one[1]), abs(one[2])) if one else abs(mean)
         for one, mean in zip(intervals, means, strict=True)
     ]
-    known = [reach for reach in reaches if np.isfinite(reach)]
-    edge = min(max(known), 2 * np.percentile(known, 90)) if known else 0.0
+    known = [reach for reach in reaches if math.isfinite(reach)]
+    edge = min(max(known), 2 * float(np.percentile(known, 90))) if known else 0.0
     edge = 1.05 * edge or 1.0
     axes.axvline(0.0, color=GREY, lw=1)
     for place, (of_arm, interval) in enumerate(zip(points, intervals, strict=True)):
@@ -141,7 +144,7 @@ def _plot_rows(
             axes.plot([low, high], [place, place], color=color, lw=2)
             axes.plot(mean, place, marker="o", ms=4, color=color)
         if abs(means[place]) > edge:
-            side = np.sign(means[place])
+            side = math.copysign(1.0, means[place])
             axes.annotate(
                 f"{means[place]:+.3g}",
                 (side * edge, place),
