@@ -58,7 +58,9 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
     check_class_weights(class_weights)
     labels = as_int32(labels)
     (weights,) = at_least_float32(jax.lax.stop_gradient(class_weights))
-    return jnp.where(labels >= 0, weights[jnp.maximum(labels, 0)], 1.0)
+    # An index beyond the end would take the last weight.
+    is_class = (labels >= 0) & (labels < len(weights))
+    return jnp.where(is_class, weights[jnp.where(is_class, labels, 0)], 1.0)
 
 
 def weigh_matched(loss: jax.Array, labels: ArrayLike, class_weights: ArrayLike | None) -> jax.Array:

@@ -94,3 +94,9 @@ def test_no_gradient_flows_to_the_weights():
     assert jax.grad(loss)(jnp.asarray(WEIGHTS)).tolist() == [0.0, 0.0, 0.0]
     found = losses.weights_of_classes(LABELS, WEIGHTS)
     assert found.tolist() == [2.0, 0.5, 1.0, 1.0]
+
+
+def test_a_label_beyond_the_classes_has_weight_1():
+    labels, weights = jnp.array([2, 3, 127], jnp.int8), jnp.array([2.0, 3.0, 5.0])
+    found = losses.weights_of_classes(labels, weights)
+    np.testing.assert_array_equal(found, [5.0, 1.0, 1.0])
