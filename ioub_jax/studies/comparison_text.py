@@ -66,6 +66,8 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
             "over the images",
             "other validation images: bootstrap, these trainings",
         )
+    for iou in comparison.errors:
+        lines += _table_of_errors(comparison, iou)
     if 2 < len(comparison.arms) <= MOST_IN_PAIRS:
         lines += _table_of_pairs(comparison)
     return "\n".join(lines) + "\n"
@@ -102,6 +104,31 @@ def _table_of_differences(
         cells = (_difference(differences.get(metric), interval) for metric in metrics)
         lines += _row(arm, str(pairs), *cells)
     return [*lines, "", f"Mean of the paired differences and its 95 % interval for {what}."]
+
+
+def _table_of_errors(comparison: Comparison, iou: str) -> list[str]:
+    """Returns the costs of the kinds of errors: those of the reference, then the differences."""
+    reference, costs = comparison.arms[0], comparison.errors[iou]
+    kinds = list(dict.fromkeys(kind for spreads in costs.spreads.values() for kind in spreads))
+    lines = ["", f"## Errors by kind at IoU 0.{iou}", ""]
+    lines += _row("arm", "pairs", *(kind.replace("_", " ") for kind in kinds))
+    lines += _row(*["---"] * (len(kinds) + 2))
+    of_reference = costs.spreads[reference]
+    lines += _row(
+        f"{reference} (absolute)", "", *(_spread(of_reference.get(kind)) for kind in kinds)
+    )
+    for arm in comparison.arms[1:]:
+        differences = costs.differences[arm]
+        pairs = max((one.count for one in differences.values()), default=0)
+        cells = (_difference(differences.get(kind), "by_seeds") for kind in kinds)
+        lines += _row(arm, str(pairs), *cells)
+    return [
+        *lines,
+        "",
+        f"AP{iou} that would be gained if all errors of a kind were fixed: of the reference, mean "
+        "and standard deviation; of the other arms, the paired difference and its 95 % interval. "
+        "Below 0, an arm makes fewer of them.",
+    ]
 
 
 def _table_of_pairs(comparison: Comparison) -> list[str]:

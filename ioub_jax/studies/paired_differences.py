@@ -47,6 +47,8 @@ class Result:
       seconds: its wall time; None if unknown.
       images: an identifier of its validation images and their boxes, such as a digest; None if
         unknown.
+      errors: IoU ("75" for .75) -> kind of error -> AP at this IoU that would be gained if all
+        errors of the kind were fixed; empty if unknown.
     """
 
     arm: str
@@ -55,6 +57,7 @@ class Result:
     resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
     seconds: float | None = None
     images: str | None = None
+    errors: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,19 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True)
+class ErrorCosts:
+    """What the kinds of errors cost at one IoU, in AP at this IoU.
+
+    Attributes:
+      spreads: arm -> kind of error -> spread.
+      differences: arm (except the reference) -> kind of error -> paired difference.
+    """
+
+    spreads: Mapping[str, Mapping[str, Spread]]
+    differences: Mapping[str, Mapping[str, Difference]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Comparison:
     """Several arms compared with the first one.
 
@@ -111,6 +127,7 @@ class Comparison:
       between: arm -> other arm -> paired difference of the headline, for all pairs of arms that
         share a seed; empty for more than eight arms.
       seconds: arm -> mean wall time of its runs; None if unknown.
+      errors: IoU ("75" for .75) -> costs of the kinds of errors, as far as results have them.
     """
 
     arms: tuple[str, ...]
@@ -119,6 +136,7 @@ class Comparison:
     differences: Mapping[str, Mapping[str, Difference]]
     between: Mapping[str, Mapping[str, Difference]]
     seconds: Mapping[str, float | None]
+    errors: Mapping[str, ErrorCosts]
 
     @property
     def headline(self) -> str:
@@ -172,6 +190,32 @@ def compare(results: Sequence[Result], arms: Sequence[str]) -> Comparison:
         seconds={
             arm: mean_of_existing([result.seconds for result in of_seeds.values()])
             for arm, of_seeds in by_arm.items()
+        },
+        errors={
+            iou: _error_costs(by_arm, arms[0], iou)
+            for iou in dict.fromkeys(iou for result in results for iou in result.errors)
+        },
+    )
+
+
+def _error_costs(
+    by_arm: Mapping[str, Mapping[int, Result]], reference: str, iou: str
+) -> ErrorCosts:
+    """Returns the costs of all kinds of errors at one IoU: they are compared like metrics."""
+    of_arms = {
+        arm: {
+            seed: Result(arm, seed, result.errors.get(iou, {})) for seed, result in of_seeds.items()
+        }
+        for arm, of_seeds in by_arm.items()
+    }
+    results = [result for of_seeds in of_arms.values() for result in of_seeds.values()]
+    kinds = tuple(dict.fromkeys(kind for result in results for kind in result.metrics))
+    return ErrorCosts(
+        {arm: _spreads(list(of_seeds.values()), kinds) for arm, of_seeds in of_arms.items()},
+        {
+            arm: _differences(of_seeds, of_arms[reference], kinds)
+            for arm, of_seeds in of_arms.items()
+            if arm != reference
         },
     )
 
@@ -315,10 +359,24 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                     other: _difference_to_json(difference)
                     for other, difference in comparison.between[arm].items()
                 },
+                "errors": {
+                    iou: {
+                        kind: {
+                            **dataclasses.asdict(spread),
+                            "difference": _of_kind(costs.differences.get(arm, {}).get(kind)),
+                        }
+                        for kind, spread in costs.spreads[arm].items()
+                    }
+                    for iou, costs in comparison.errors.items()
+                },
             }
             for arm in comparison.arms
         },
     }
+
+
+def _of_kind(difference: Difference | None) -> dict[str, Any] | None:
+    return None if difference is None else _difference_to_json(difference)
 
 
 def _difference_to_json(difference: Difference) -> dict[str, Any]:

@@ -236,6 +236,7 @@ def read_result(run: PlannedRun) -> paired_differences.Result | None:
         kept["resampled"],
         kept["seconds"],
         kept.get("images"),
+        kept.get("errors", {}),
     )
 
 
@@ -271,7 +272,7 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
     record = next((each for each in _evaluations(run)[::-1] if each["step"] == step), {})
     numbers = recorded_numbers.numbers_in(record)
     if numbers and "AP" not in numbers:
-        reached = _Reached(numbers, {}, _images(run, None))
+        reached = _Reached(numbers, {}, _images(run, None), {})
     else:
         of_coco = _reached_by_coco(run, name, resamplings)
         metrics = {**of_coco.metrics, **recorded_numbers.own_numbers(record)}
@@ -283,6 +284,7 @@ def make_result(run: PlannedRun, resamplings: int) -> paired_differences.Result:
         reached.resampled,
         training_seconds(run.workdir, run.options.batch_size),
         reached.images,
+        reached.errors,
     )
     run.result.parent.mkdir(parents=True, exist_ok=True)
     values = dataclasses.asdict(result) | {"config": run.settings}
@@ -296,6 +298,7 @@ class _Reached(NamedTuple):
     metrics: dict[str, float | None]
     resampled: dict[str, list[float | None]]
     images: str | None
+    errors: dict[str, dict[str, float]]
 
 
 def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _Reached:
@@ -335,7 +338,10 @@ def _reached_by_coco(run: PlannedRun, name: pathlib.Path, resamplings: int) -> _
     names = [dense_objects.named(key, counted) for key in coco_metrics.AP_KEYS]
     metrics = {name: of_run.get(name) for name in names}
     return _Reached(
-        metrics | {paired_differences.SPEARMAN: spearman}, rounded, _images(run, of_run["images"])
+        metrics | {paired_differences.SPEARMAN: spearman},
+        rounded,
+        _images(run, of_run["images"]),
+        {iou: errors["all_classes"]["dAP"] for iou, errors in of_run.get("errors", {}).items()},
     )
 
 

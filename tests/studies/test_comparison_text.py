@@ -149,3 +149,41 @@ def test_scores_of_many_arms_are_grouped():
 def test_only_a_few_arms_are_named_in_the_title():
     assert comparison_text.title_of(["a", "b", "c"]) == "b, c against a"
     assert comparison_text.title_of(["a", *"bcdefghi"]) == "8 arms against a"
+
+
+def test_errors_are_compared_by_kind():
+    # Localization at .75: a has .40 and .44; b .36 and .38, so b minus a is -.04 and -.06: mean
+    # -.05, deviation .01 sqrt 2, half of the interval 12.706 * .01.
+    costs = {"a": (0.40, 0.44), "b": (0.36, 0.38)}
+    results = [
+        Result(arm, seed, {"AP": 0.5}, errors={"75": {"localization": cost, "missed": 0.01}})
+        for arm, of_seeds in costs.items()
+        for seed, cost in enumerate(of_seeds)
+    ]
+    comparison = paired_differences.compare(results, ("a", "b"))
+    found = paired_differences.to_json(comparison)["arms"]["b"]["errors"]["75"]
+    assert found["localization"]["mean"] == pytest.approx(0.37)
+    assert found["localization"]["difference"]["by_seeds"] == pytest.approx(
+        (-0.05 - 0.12706, -0.05 + 0.12706), abs=1e-5
+    )
+    assert paired_differences.to_json(comparison)["arms"]["a"]["errors"]["75"]["missed"] == {
+        "mean": 0.01, "deviation": 0.0, "count": 2, "difference": None
+    }  # fmt: skip
+    text = comparison_text.format_markdown(comparison, "title")
+    table = text.split("## Errors by kind at IoU 0.75\n\n")[1].split("\n\n")[0]
+    assert table.splitlines() == [
+        "| arm | pairs | localization | missed |",
+        "| --- | --- | --- | --- |",
+        "| a (absolute) |  | 0.420 ± 0.028 | 0.010 ± 0.000 |",
+        "| b | 2 | -0.050 (-0.177 to +0.077) | +0.000 (+0.000 to +0.000) |",
+    ]
+
+
+def test_results_without_errors_have_no_table_of_them():
+    known = Result("a", 0, {"AP": 0.5}, errors={"50": {"missed": 0.1}})
+    unknown = Result("b", 0, {"AP": 0.5})
+    compared = paired_differences.compare([known, unknown], ("a", "b"))
+    text = comparison_text.format_markdown(compared, "title")
+    assert "| a (absolute) |  | 0.100 |\n| b | 0 | - |" in text
+    none = paired_differences.compare([unknown], ("b",))
+    assert "Errors by kind" not in comparison_text.format_markdown(none, "title")

@@ -106,6 +106,15 @@ def test_report_of_runs_and_of_their_kept_results(tmp_path):
     assert "Data `shapes` at 64x64; retinanet, resnet18; 192 images in batches of 8," in text
     assert difference["by_images"][0] > 0
     assert report["arms"]["both"]["seconds"] == pytest.approx(24 * 8 / 16)
+    # Every object has one detection of its class: what the baseline lacks are boxes that fit.
+    errors = report["arms"]["baseline"]["errors"]["75"]
+    evaluated = json.loads((runs[0].workdir / "evaluation/val_24_metrics.json").read_text())
+    of_runs = [json.loads(run.result.read_text()) for run in runs if run.arm == "baseline"]
+    assert of_runs[0]["errors"]["75"] == evaluated["errors"]["75"]["all_classes"]["dAP"]
+    costs = [of_run["errors"]["75"]["localization"] for of_run in of_runs]
+    assert errors["localization"]["mean"] == pytest.approx(np.mean(costs)) != 0
+    assert report["arms"]["both"]["errors"]["75"]["localization"]["difference"]["mean"] < -0.1
+    assert "## Errors by kind at IoU 0.75" in text
     assert (tmp_path / "out/report.md").read_text() == text
     assert (tmp_path / "out/report.png").read_bytes().startswith(b"\x89PNG")
 
