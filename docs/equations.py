@@ -1,7 +1,7 @@
-"""What mkdocs does with equations: MathML, which browsers draw by themselves.
+"""Equations of the site as MathML, which browsers draw by themselves.
 
-pymdownx.arithmatex marks what is an equation; here LaTeX becomes MathML while the site is built,
-so that a page needs neither a script nor a network to show one.
+pymdownx.arithmatex marks the equations; this hook turns their LaTeX into MathML while the site is
+built, so that a page needs neither a script nor a network to show them.
 """
 
 import html
@@ -11,7 +11,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
-# Inline ones are in a span and \( \), those on lines of their own in a div and \[ \].
+# Inline equations are in a span and \( \), those on their own lines in a div and \[ \].
 _MARKED = re.compile(
     r'(?P<before>\(?)<(?P<element>span|div) class="arithmatex">'
     r"\\[(\[](?P<latex>.*?)\\[)\]]</(?P=element)>(?P<after>[).,;:]*)",
@@ -20,7 +20,7 @@ _MARKED = re.compile(
 _TAG = re.compile(r"\\tag\{([^}]*)\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _ELEMENT = re.compile(r"<[^>]*>")
-_LONG = 30  # letters, of which a telephone has no more in a line
+_LONG = 30  # letters: a line on a phone has no room for more
 _UPRIGHT = '<mi mathvariant="normal">'
 _WORD = re.compile(rf"(?:{_UPRIGHT}[^<]*</mi>){{2,}}")
 
@@ -29,27 +29,29 @@ def mathml(latex: str, display: str) -> str:
     """A `math` element.
 
     Args:
-        latex: The equation without what encloses it.
+        latex: The equation without its delimiters.
         display: "inline" or "block".
 
     Raises:
-        ValueError: LaTeX that the converter does not know or cannot read.
+        ValueError: The converter does not know or cannot read the LaTeX.
     """
     try:
         made = convert(latex, display=display)
-    except Exception as error:  # it has no class of its own, and IndexError for some
-        raise ValueError(f"The equation {latex!r} is no LaTeX: {error!r}") from error
-    # A command that it does not know goes through as text.
+    except (
+        Exception
+    ) as error:  # the converter has no class of errors, and raises IndexError for some
+        raise ValueError(f"The equation {latex!r} is not valid LaTeX: {error!r}") from error
+    # The converter passes an unknown command on as text.
     unknown = _COMMAND.findall(_ELEMENT.sub("", made))
     if unknown:
         raise ValueError(f"The equation {latex!r} has the unknown command {unknown[0]}.")
-    # The letters of \mathrm one by one are no word to a screen reader. A word is upright anyway.
+    # A screen reader would spell the separate letters of \mathrm. A whole word is upright anyway.
     made = _WORD.sub(lambda word: f"<mi>{_ELEMENT.sub('', word[0])}</mi>", made)
     return made.replace("<math ", "<math data-search-exclude ", 1)
 
 
 def to_mathml(content: str) -> str:
-    r"""The HTML of a page with its equations as MathML, and `\tag{1}` as (1) beside one."""
+    r"""The HTML of a page with its equations as MathML, and `\tag{1}` as (1) beside them."""
 
     def drawn(found: re.Match[str]) -> str:
         latex = html.unescape(found["latex"]).strip()
@@ -66,7 +68,7 @@ def to_mathml(content: str) -> str:
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Puts MathML where a page has LaTeX; what cannot be read ends the build."""
+    """Replaces the LaTeX of a page by MathML; invalid LaTeX ends the build."""
     try:
         return to_mathml(content)
     except ValueError as error:

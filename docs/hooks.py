@@ -1,8 +1,8 @@
-"""What mkdocs does besides: pages for the files of the repository that a page links to.
+"""Pages of the site for the files of the repository to which a page links.
 
-`../ioub_jax/errors.py` is a link that works where the repository is read. mkdocs knows only what
-is below docs/; so each such file becomes a page of its own below source/, and the link goes there.
-The README is the first page.
+A link to `../ioub_jax/errors.py` works in the repository, but mkdocs knows only files below docs/.
+Therefore each such file becomes a page below source/, and the link leads to that page. The README
+is the first page.
 """
 
 import json
@@ -20,7 +20,7 @@ _LANGUAGES = {".py": "python", ".toml": "toml", ".json": "json"}
 
 
 def _page_of(path: str) -> str:
-    """The page, below docs/, of a file of the repository."""
+    """Returns the page, below docs/, of a file of the repository."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     if path == _FIRST_PAGE:
@@ -29,14 +29,14 @@ def _page_of(path: str) -> str:
 
 
 def _file_of(page: str) -> str:
-    """The file of the repository that a page shows; the inverse, for files in Markdown."""
+    """Returns the file in Markdown that a page shows: the inverse of `_page_of`."""
     if page == "index.md":
         return _FIRST_PAGE
     return page.removeprefix(_FOLDER) if page.startswith(_FOLDER) else f"docs/{page}"
 
 
 def _target(page: str, link: str) -> str | None:
-    """The path in the repository of what a page links to; None where that is no file of it."""
+    """Returns the path of the file to which a page links; None if it is not in the repository."""
     if "://" in link or link.startswith("mailto:"):
         return None
     path = posixpath.normpath(posixpath.join(posixpath.dirname(_file_of(page)), link))
@@ -44,7 +44,7 @@ def _target(page: str, link: str) -> str | None:
 
 
 def _content(path: str) -> str:
-    """The page of a file: Markdown as it is, a notebook cell by cell, else the text of the file."""
+    """Returns the page of a file: Markdown as it is, notebooks by cells, other files as code."""
     text, suffix = (ROOT / path).read_text(encoding="utf-8"), pathlib.Path(path).suffix
     if suffix == ".md":
         return text
@@ -57,7 +57,7 @@ def _content(path: str) -> str:
 
 
 def _code(text: str, language: str) -> str:
-    # As many backticks as no file has.
+    # More backticks than any file has in a row.
     return f"``````{language}\n{text}\n``````\n"
 
 
@@ -82,7 +82,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Lets links go to the pages of the files that they name."""
+    """Replaces links to files by links to their pages."""
     here = page.file.src_uri
 
     def to_page(found: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
-// Browsers start no worker for a page that was opened from a folder, and the search needs one:
-// there its script runs in a hidden frame, as plugins/offline of mkdocs-material has it from the
-// network. "iframe-worker" in the name of this file tells that plugin not to fetch its own.
+// Browsers start no worker for a page that was opened from a folder, but the search needs one. There
+// its script runs in a hidden frame instead. plugins/offline of mkdocs-material would fetch a script
+// for this from the network; "iframe-worker" in the name of this file prevents that.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(address) {
@@ -10,7 +10,7 @@ if (location.protocol === "file:") {
       frame.hidden = true;
       document.body.append(frame);
       this.inside = frame.contentWindow;
-      // What the script sends without naming a receiver is for us.
+      // Messages that the script sends without a receiver are for this page.
       this.inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
       const script = this.inside.document.createElement("script");
       script.src = new URL(address, document.baseURI);

@@ -62,3 +62,14 @@ def test_columns_are_counted_in_blocks_that_have_some(code_lines):
     classed = f"<pre><code class=x>a</code></pre><pre>b</pre><code>{table}</code>"
     assert code_lines.fit_columns(classed) == classed
     assert code_lines.fit_columns("<code>a   b   c</code>") == "<code>a   b   c</code>"
+
+
+def test_an_interval_in_a_table_is_kept_whole(code_lines):
+    cells = "<td>+0.011 (+0.003 to -0.018)</td><td>0.470 ± 0.006</td><td>(1 to 2) (a to b)</td>"
+    kept = (
+        '<td>+0.011 <span class="unbroken">(+0.003 to -0.018)</span></td>'
+        '<td><span class="unbroken">0.470 ± 0.006</span></td>'
+        '<td><span class="unbroken">(1 to 2)</span> (a to b)</td>'
+    )
+    made = code_lines.keep_intervals_whole(f"{cells}<table>{cells}</table>")
+    assert made == f"{cells}<table>{kept}</table>"

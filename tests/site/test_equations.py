@@ -44,8 +44,8 @@ def test_the_number_of_an_equation_stands_beside_it(equations):
     ("latex", "problem"),
     [
         (r"\nosuch{x}", r"unknown command \\nosuch"),
-        ("x_1_2", "no LaTeX"),
-        ("x^", "no LaTeX"),
+        ("x_1_2", "not valid LaTeX"),
+        ("x^", "not valid LaTeX"),
     ],
 )
 def test_what_cannot_be_read_ends_the_build(equations, latex, problem):
