@@ -15,8 +15,8 @@ _WIDTH = 96
 
 _FILE = '''"""{title}, as `ioub check_data --data={place}` found it.
 
-Every value below was measured on the training images; change any that you know
-better. All other keys and their meanings: ioub config --config={name}. To train with it:
+The values below follow from the training images; change them as you like. All other
+keys and their meanings: ioub config --config={name}. To train:
 
 ioub train --config={name} --workdir=runs/{stem}
 """
@@ -27,7 +27,7 @@ from ioub_jax.configs import small_data
 
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
-    """A detector for this data; words in the argument, as atss or r50,baseline, go first."""
+    """A detector for this data; words such as atss or r50,baseline take precedence."""
     config = small_data.get_config(argument, usual="{argument}")
 
 {body}
@@ -74,7 +74,7 @@ def text(data: OwnData, path: pathlib.Path) -> str:
         lines += _assigned(setting, starts=setting.why != before)
         before = setting.why
     if data.missing:
-        lines += ["", "    # What was missing or broken, when this was written:"]
+        lines += ["", "    # Missing or broken when this file was written:"]
         for sentence in data.missing:
             wrapped = _wrapped(sentence)
             lines += [f"    # - {wrapped[0]}", *(f"    #   {line}" for line in wrapped[1:])]

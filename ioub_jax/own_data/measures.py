@@ -75,8 +75,8 @@ def measure(config: ml_collections.ConfigDict, annotations: Annotations) -> list
         Setting(
             "data.augmentation.scale_jitter",
             (0.8, 1.25),
-            "Few images show objects in few sizes. If up and down look alike, also set "
-            "data.augmentation.vertical_flip to 0.5.",
+            "A small data set shows objects in few sizes. If images make sense upside down, also "
+            "set data.augmentation.vertical_flip to 0.5.",
         )
     )
     return [
@@ -97,8 +97,8 @@ def _canvases(annotations: Annotations) -> Setting:
     canvases = _few(sizes, resize)
     seen = small * side / long
     why = (
-        f"Images are {short:.0f}x{long:.0f}; of the objects a tenth, or of a class half, are "
-        f"smaller than {small:.0f} px, which are {seen:.0f} px at this size."
+        f"Images are {short:.0f}x{long:.0f}. A tenth of the objects, or half of those of one "
+        f"class, are smaller than {small:.0f} px, which is {seen:.0f} px on this canvas."
     )
     if seen < 0.75 * _SMALL_OBJECT:
         why += (
@@ -177,12 +177,12 @@ def _schedule(images: int, batch_size: int) -> Iterator[Setting]:
     yield Setting(
         "schedule.warmup_images",
         min(1_000, seen // 10),
-        "A tenth of the run, and not more than a small backbone's heads need.",
+        "A tenth of the run, but at most 1,000 images, which suffice for new heads.",
     )
     every = max(seen // _EVALUATIONS, batch_size)
     yield Setting("evaluation.every_images", every, f"{_EVALUATIONS} times in the run.")
     yield Setting(
         "runtime.checkpoint_every_images",
         every,
-        "A killed run loses at most this much; a signal costs nothing.",
+        "A killed run loses at most this many images; a run that is stopped by Ctrl-C loses none.",
     )

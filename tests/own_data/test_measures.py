@@ -37,8 +37,8 @@ def test_the_canvas_is_where_a_tenth_of_the_objects_is_20_px():
     found = measured([(480, 640)] * 205, [(44, 44)] * 3)
     assert found["data.canvases"].value == ((224, 288),)
     assert found["data.canvases"].why == (
-        "Images are 480x640; of the objects a tenth, or of a class half, are smaller than 44 px, "
-        "which are 20 px at this size."
+        "Images are 480x640. A tenth of the objects, or half of those of one class, are smaller "
+        "than 44 px, which is 20 px on this canvas."
     )
     assert "tiles" not in found["data.canvases"].why
 
