@@ -403,7 +403,7 @@ KEYS = (
         (0.5, 1.0, 2.0),
         numbers(
             lambda value: len(value) > 0 and min(value) > 0,
-            "at least one number above 0, as (0.5, 1.0, 2.0)",
+            "at least one number above 0, such as (0.5, 1.0, 2.0)",
         ),
         "Heights over widths.",
         ssd=NO_KEY,
@@ -465,7 +465,7 @@ KEYS = (
     Key(
         "anchors.box_weights",
         (1.0, 1.0, 1.0, 1.0),
-        numbers_above(0, 4, "four numbers above 0, as (1.0, 1.0, 1.0, 1.0)"),
+        numbers_above(0, 4, "four numbers above 0, such as (1.0, 1.0, 1.0, 1.0)"),
         "Weights of dx, dy, dw and dh; for an SSD, 1 / its variances.",
         ssd=(10.0, 10.0, 5.0, 5.0),
     ),
@@ -499,7 +499,7 @@ KEYS = (
         None,
         or_none(intervals_of_levels()),
         "For fcos: least and largest distance in pixels of a point from the edges of its box, for "
-        "every level, as ((0, 64), (64, 1e8)). None: 4 to 8 strides.",
+        "every level, such as ((0, 64), (64, 1e8)). None: 4 to 8 strides.",
         ssd=NO_KEY,
     ),
     Key(
@@ -903,7 +903,7 @@ KEYS = (
     Key(
         "schedule.decay_at",
         (8 / 12, 11 / 12),
-        numbers(lambda value: True, "fractions of the run, as (0.67, 0.92)"),
+        numbers(lambda value: True, "fractions of the run, such as (0.67, 0.92)"),
         "For 'step': points of the run, above 0 and below 1, at which the rate is multiplied by "
         "decay_factor; two points that fall on one step count twice.",
     ),
@@ -955,8 +955,8 @@ KEYS = (
         (1.0,),
         numbers(
             lambda value: len(value) > 0 and all(0 < scale <= 1 for scale in value),
-            "numbers, as (0.8, 1.0), above 0 and at most 1: data.resize and data.canvases are the "
-            "largest size of the training",
+            "numbers, such as (0.8, 1.0), above 0 and at most 1: data.resize and data.canvases are "
+            "the largest size of the training",
         ),
         "Multi-scale training: each batch draws one of these factors of the size above.",
     ),
@@ -1162,7 +1162,7 @@ KEYS = (
         (0.0, 0.0, 0.0),
         numbers(
             lambda value: len(value) == 3 and all(0 <= gain <= 1 for gain in value),
-            "three gains from 0 to 1, of hue, saturation and value, as (0.015, 0.7, 0.4)",
+            "three gains from 0 to 1, of hue, saturation and value, such as (0.015, 0.7, 0.4)",
         ),
         "Largest changes of hue (as a share of the whole circle), saturation and value.",
     ),

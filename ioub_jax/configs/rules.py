@@ -139,7 +139,7 @@ def _is_size(value: Any) -> bool:
 
 def names() -> Rule:
     """A tuple of names."""
-    return Rule(tuple, _is_tuple_of(_is_text), "names, as ('bolt', 'nut')")
+    return Rule(tuple, _is_tuple_of(_is_text), "names, such as ('bolt', 'nut')")
 
 
 def one_or_several(example: str) -> Rule:
@@ -148,7 +148,7 @@ def one_or_several(example: str) -> Rule:
     return Rule(
         object,
         lambda value: _is_text(value) or (are_texts(value) and len(value) > 0),
-        f"a text, or several, as {example}",
+        f"a text, or several, such as {example}",
     )
 
 
@@ -172,8 +172,8 @@ def class_weights() -> Rule:
         return all(map(is_named, value)) or (_are_numbers(value) and all(w > 0 for w in value))
 
     words = (
-        "'effective_number', a number above 0 for each class, as (1.0, 2.0), or name=number, as "
-        "('scratch=2.0', 'dent=0.5')"
+        "'effective_number', a number above 0 for each class, such as (1.0, 2.0), or name=number, "
+        "such as ('scratch=2.0', 'dent=0.5')"
     )
     return Rule(object, are_weights, words)
 
@@ -192,7 +192,7 @@ def two_shares() -> Rule:
     """Two numbers of at least 0 and below 1."""
     return numbers(
         lambda value: len(value) == 2 and all(0 <= one < 1 for one in value),
-        "two numbers of at least 0 and below 1, as (0.9, 0.999)",
+        "two numbers of at least 0 and below 1, such as (0.9, 0.999)",
     )
 
 
@@ -200,13 +200,13 @@ def interval() -> Rule:
     """The ends of an interval within 0 and 1."""
     return numbers(
         lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 1,
-        "two numbers from 0 to 1, the lower first, as (0.0, 0.95)",
+        "two numbers from 0 to 1, the lower first, such as (0.0, 0.95)",
     )
 
 
 def size() -> Rule:
     """The height and the width of an image."""
-    return Rule(tuple, _is_size, "a height and a width in pixels, as (128, 128)")
+    return Rule(tuple, _is_size, "a height and a width in pixels, such as (128, 128)")
 
 
 def canvases() -> Rule:
@@ -214,7 +214,7 @@ def canvases() -> Rule:
     return Rule(
         tuple,
         lambda value: _is_tuple_of(_is_size)(value) and len(value) > 0,
-        "heights and widths in pixels, as ((800, 1344), (1344, 800))",
+        "heights and widths in pixels, such as ((800, 1344), (1344, 800))",
     )
 
 
@@ -225,7 +225,9 @@ def ratios_of_levels() -> Rule:
         return _are_numbers(value) and all(ratio > 0 for ratio in value)
 
     return Rule(
-        tuple, _is_tuple_of(are_ratios), "numbers above 0 for each level, as ((2.0,), (2.0, 3.0))"
+        tuple,
+        _is_tuple_of(are_ratios),
+        "numbers above 0 for each level, such as ((2.0,), (2.0, 3.0))",
     )
 
 
@@ -238,7 +240,7 @@ def intervals_of_levels() -> Rule:
     return Rule(
         tuple,
         _is_tuple_of(is_range),
-        "two numbers of at least 0 for each level, the lower first, as ((0, 64), (64, 1e8))",
+        "two numbers of at least 0 for each level, the lower first, such as ((0, 64), (64, 1e8))",
     )
 
 

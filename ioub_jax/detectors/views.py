@@ -44,7 +44,7 @@ class Views:
         if not allowed or not all(allowed) or len(set(self.scales)) < len(self.scales):
             raise ValueError(
                 f"scales is {self.scales!r}; it must be different numbers above 0 and at most "
-                f"{_LARGEST:g}, as (0.8, 1.0, 1.25)."
+                f"{_LARGEST:g}, such as (0.8, 1.0, 1.25)."
             )
         if self.merge not in MERGES:
             raise ValueError(f"merge is {self.merge!r}; it must be one of {', '.join(MERGES)}.")

@@ -69,11 +69,11 @@ def _tiles(detector: ObjectDetector) -> dict[str, Any]:
     if tiling is None:
         return {}
     rule = (
-        "a program detects in one tile, so an image is cut into tiles of size pixels that begin "
-        "every stride pixels, the last one of a row and of a column as far from the end as it is "
-        "long; boxes get the left and top of their tile added, and what tiles find of a class is "
-        "joined by NMS (nms_iou), in which a box that reaches to a border inside of the image "
-        f"comes last, and goes where another one covers {tile_merging.COVERED:g} of it"
+        "a program detects in one tile: cut an image into tiles of size pixels that begin every "
+        "stride pixels, except that the last tile of a row or column ends where the image ends; "
+        "add the left and top of its tile to each box, and merge the boxes of each class by NMS "
+        "(nms_iou), in which boxes that touch a tile border inside the image come last, and are "
+        f"left out if another box covers {tile_merging.COVERED:g} of them"
     )
     return {"tiles": {"size": tiling.size, "stride": tiling.stride, "rule": rule}}
 

@@ -164,7 +164,7 @@ class _Machine:
     def set_items(self, values: list[Any]) -> None:
         target = self._stack[-1]
         if type(target) not in (dict, collections.OrderedDict):
-            raise damaged("it sets items of something that is no dictionary")
+            raise damaged("it sets items of something that is not a dictionary")
         for key, value in zip(values[::2], values[1::2], strict=True):
             target[_checked_key(key)] = value
 
@@ -176,7 +176,7 @@ class _Machine:
     def push_name_of_stack(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
-            raise damaged("a name that is no text")
+            raise damaged("a name that is not text")
         self.push_name(f"{module}.{name}")
 
     def call(self, _: Any) -> None:

@@ -272,7 +272,7 @@ def _read_configuration(path: pathlib.Path) -> dict[str, Any]:
         from_dict(_with_keys_of_today(content))
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path} is no configuration ({' '.join(str(error).split())}); put back what ioub "
+            f"{path} is not a configuration ({' '.join(str(error).split())}); put back what ioub "
             "train wrote."
         ) from None
     return content

@@ -188,7 +188,7 @@ def test_the_rules_in_words():
     assert written["loss.localization.w_loc"] == "a number, above 0, or None"
     assert written["loss.classification.eta"] == "a number"
     assert written["data.keep_empty"] == "True or False"
-    assert written["data.coco.classes"] == "names, as ('bolt', 'nut'), or None"
+    assert written["data.coco.classes"] == "names, such as ('bolt', 'nut'), or None"
 
 
 def test_the_table_imports_nothing_that_takes_long():

@@ -138,7 +138,7 @@ def test_the_description_of_a_detector_of_tiles_says_how_to_cut_and_merge(detect
     described = description.describe(detector)
     # A quarter of 64 is shared.
     assert (described["tiles"]["size"], described["tiles"]["stride"]) == (64, 48)
-    assert "an image is cut into tiles" in described["tiles"]["rule"]
+    assert "cut an image into tiles" in described["tiles"]["rule"]
     assert (described["resize"]["mode"], described["resize"]["zoom"]) == ("zoom", 0.5)
 
 

@@ -124,7 +124,7 @@ def test_instructions_that_no_weights_need_are_refused(instruction, pickled):
         ("items of something", name("a.b") + push("__doc__") + b"Ns"),
         ("items of something", call("a.b") + b"(" + push("x") + b"Nu"),
         ("ValueError", push({}) + b"(" + push("x") + b"u"),  # a key without a value
-        ("a name that is no text", push("a") + push(1) + b"\x93"),
+        ("a name that is not text", push("a") + push(1) + b"\x93"),
         ("ordered dictionary", call("collections.OrderedDict", call("a.b"))),
         ("ordered dictionary", call("collections.OrderedDict", [["x", 1, 2]])),
         ("ordered dictionary", call("collections.OrderedDict", ["xy"])),

@@ -143,7 +143,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 @pytest.mark.parametrize("content", ["[1]", "3", '{"data": {"canvases": [[{"a": 1}]]}}'])
 def test_json_that_is_no_configuration_is_told(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    place = re.escape(f"{tmp_path}/config.json is no configuration (")
+    place = re.escape(f"{tmp_path}/config.json is not a configuration (")
     with pytest.raises(ConfigError, match=rf"^{place}.*\); put back what ioub train wrote\.$"):
         configuration.read_workdir(tmp_path)
 
