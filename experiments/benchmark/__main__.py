@@ -5,6 +5,8 @@ python -m experiments.benchmark matching
 python -m experiments.benchmark losses --png=loss_curves.png
 python -m experiments.benchmark arms --losses=giou,siou
 python -m experiments.benchmark families
+python -m experiments.benchmark arm_times --config=configs/shapes_retinanet.py:baseline
+python -m experiments.benchmark family_times --config=configs/shapes_retinanet.py:baseline
 python -m experiments.benchmark gradients --config=configs/shapes_retinanet.py:baseline
 python -m experiments.benchmark weights --weights=resnet50-11ad3fa6.pth --backbone=resnet50
 python -m experiments.benchmark input --config=configs/coco_retinanet.py
@@ -58,6 +60,7 @@ from experiments.benchmark import (
     report_cost,
     saving,
     start,
+    step_turns,
 )
 from ioub_jax.commands import command_line
 
@@ -67,6 +70,8 @@ _MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "losses": loss_curves.loss_cost_and_curves,
     "arms": compiled.arms_cost,
     "families": compiled.families_cost,
+    "arm_times": step_turns.arm_times,
+    "family_times": step_turns.family_times,
     "gradients": first_gradients.first_gradients,
     "weights": rates.import_cost,
     "input": rates.input_rates,
@@ -96,6 +101,8 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "input": rates.check_input,
     "losses": loss_curves.check_png,
     "arms": compiled.check_arms,
+    "arm_times": step_turns.check_arms,
+    "family_times": step_turns.check_families,
     "growth": growth.check_png,
     "export": exported.check_configuration,
     "gradients": exported.check_configuration,

@@ -49,6 +49,11 @@ class Program:
         ends = zip(moments[1:], moments[:-1], strict=True)
         return {name: end - start for name, (end, start) in zip(names, ends, strict=True)}
 
+    @property
+    def flops(self) -> float:
+        """The flops that XLA counts in the compiled program."""
+        return float(self._function.cost_analysis()["flops"])
+
     def __call__(self) -> Any:
         """Runs the function once."""
         result = jax.block_until_ready(self._function(*self._arguments))

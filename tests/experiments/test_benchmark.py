@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from experiments.benchmark import (
     exported,
     loss_arms,
     report_cost,
+    step_turns,
     timing,
     worker,
 )
@@ -248,6 +250,42 @@ def test_what_an_arm_costs_is_told_beside_the_baseline():
     # Times 1.0001 is one operation more.
     assert cost["null"]["bytes accessed"] in ("+0.0000%", "-0.0000%")
     assert cost["baseline"]["flops"] > 1e10
+
+
+def test_steps_of_arms_are_timed_in_turns_with_the_baseline(monkeypatch, capsys):
+    clock, order = [0.0], []
+
+    class Step:
+        """A step of a known time, on a clock of its own, and of so many flops."""
+
+        def __init__(self, config):
+            self._arm, self.flops = config.loss.localization.name, 3.0
+            self._seconds = {"smooth_l1": 2.0, "giou": 3.0}[self._arm]
+
+        def __call__(self):
+            clock[0] += self._seconds
+            order.append(self._arm)
+
+    monkeypatch.setattr(step_turns, "_program_of", Step)
+    monkeypatch.setattr(step_turns.timing, "now", lambda: timing.Seconds(clock[0], clock[0] / 2))
+    flags.FLAGS.mark_as_parsed()
+    config = tiny.get_config("baseline")
+    monkeypatch.setattr(step_turns, "CONFIG", types.SimpleNamespace(value=config))
+    with flagsaver.flagsaver(losses=["giou"], repeats=2):
+        result = step_turns.arm_times()
+    assert config.loss.localization.name == "smooth_l1"
+    assert order == (["smooth_l1"] * 4 + ["giou"] * 4) * 2
+    ratio = {"median": 1.5, "lowest": 1.5, "highest": 1.5}
+    assert result["giou"] == {"wall": ratio, "CPU": ratio, "flops": 1.0}
+    assert result["baseline, s a step"] == 2.0
+    assert capsys.readouterr().err.startswith('giou: {"wall"')
+
+
+def test_steps_are_timed_only_beside_a_configuration():
+    flags.FLAGS.mark_as_parsed()
+    for measure in (step_turns.arm_times, step_turns.family_times):
+        with pytest.raises(ConfigError, match="Give the configuration of the baseline, --config="):
+            measure()
 
 
 @pytest.mark.slow
