@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Expected: a converted jax program computes what jax computes, also where jax limits a position to the array.
-# Actual: jax.lax.dynamic_slice of 2 of 4 numbers at position 3 or 7 is the last 2 of them. Converted by jax2onnx 0.17.1, it
-# has 1 number or none, and dynamic_index_in_dim stops onnxruntime with an error. dynamic_update_slice is limited as in jax.
-# Why it matters: a loop over boxes often looks one position past the last one before it ends (is another one left?). Such
-# a detector converts and runs, until the first image in which every candidate is used.
+# Actual: jax.lax.dynamic_slice of 2 of 4 numbers at position 3 or 7 is the last 2 of them. Converted by jax2onnx 0.17,
+# it has 1 number or none, and dynamic_index_in_dim makes onnxruntime raise an error. dynamic_update_slice is limited.
+# Why it matters: a loop over boxes often looks one position past the last one before it ends (is another one left?).
+# Such a detector converts and runs, until the first image in which every candidate is used.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -57,7 +57,8 @@ for function in (two_from, two_replaced, number_at):
     call = converted(function)
     for at in (1, 3, 7):
         found[function.__name__, at] = function(NUMBERS, at).tolist(), call(at)
-        print(f"  {function.__name__} at {at}: jax {found[function.__name__, at][0]}, ONNX {found[function.__name__, at][1]}")
+        in_jax, in_onnx = found[function.__name__, at]
+        print(f"  {function.__name__} at {at}: jax {in_jax}, ONNX {in_onnx}")
 assert found["two_from", 3] == ([2, 3], [3]), "the behavior has changed"
 assert found["two_from", 7] == ([2, 3], []), "the behavior has changed"
 assert found["number_at", 7] == (3, "Fail"), "the behavior has changed"

@@ -3,7 +3,7 @@
 # Actual: jnp.cumsum of uint8, int8 and int16 keeps that type and wraps around (jax 0.10.2): the running sum of 300 ones
 # in uint8 ends at 44, while jnp.sum returns 300. Booleans are counted in int32.
 # Why it matters: masks, labels and images are uint8. Object numbers in a batch, run lengths, offsets and integral
-# images computed by cumsum are right in tests with a few items and wrong from 256 on.
+# images computed by cumsum are right in tests with a few items and wrong beyond the largest number of the type.
 set -euo pipefail
 
 folder=$(mktemp -d)

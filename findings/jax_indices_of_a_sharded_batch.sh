@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Expected: boxes[jnp.arange(batch)[:, None], indices] costs the same as jnp.take_along_axis and as jax.vmap of
 # boxes[indices], which pick the same boxes of each image.
-# Actual: with the images spread over devices, jax 0.10.2 on CPUs sums over all devices what was picked from the whole
-# batch, and in the gradient an array of the size of all boxes. The other two ways communicate nothing.
+# Actual: with the images spread over devices, jax 0.10.2 on CPUs adds up the picked boxes of the whole batch over all
+# devices and, in the gradient, an array as large as all boxes. The other two ways communicate nothing.
 # Why it matters: losses pick predictions by an assigner's indices. Every device then holds and sends the gradients of
 # the whole batch's boxes, logits or features. The results are equal, and on one device there is no difference.
 set -euo pipefail

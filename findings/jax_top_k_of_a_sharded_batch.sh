@@ -4,7 +4,7 @@
 # Actual: for jax 0.10.2 on CPUs, XLA first gathers all rows on every device, top_k runs over the whole batch there, and
 # each device keeps its part of the result. jax.lax.approx_max_k with a recall of 1, and top_k in jax.shard_map, do not.
 # Why it matters: detectors and assigners choose candidates by top_k from the scores of every anchor. Each added device
-# then adds its rows to everybody's work and memory; the results are right, so only the compiled program shows it.
+# then adds its rows to the work and memory of every device. The results are right; only the compiled program shows it.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -43,7 +43,8 @@ names = {category["id"]: category["name"] for category in written["categories"]}
 boxes = {names[a["category_id"]]: a["bbox"] for a in written["annotations"]}
 polygons = {names[a["category_id"]]: a["segmentation"] for a in written["annotations"]}
 areas = {names[a["category_id"]]: a["area"] for a in written["annotations"]}
-print(f"labelme2coco {importlib.metadata.version('labelme2coco')}, sahi {importlib.metadata.version('sahi')}, categories {names}")
+versions = [f"{name} {importlib.metadata.version(name)}" for name in ("labelme2coco", "sahi")]
+print(f"{', '.join(versions)}, categories {names}")
 for label, _, kind in SHAPES:
     print(f"  {label}, a {kind}: bbox {boxes[label]}, area {areas[label]}, segmentation {polygons[label]}")
 assert names == {0: "wire", 1: "mark", 2: "dog", 3: "cat"}, "the behavior has changed"

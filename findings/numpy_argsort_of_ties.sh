@@ -25,7 +25,8 @@ for count in (8, 16, 1000):
     moved = int((order != stable).sum())
     names = [hashlib.sha1(each.astype(np.int64).tobytes()).hexdigest()[:8] for each in (order, stable)]
     report.append((count, moved, *names))
-    print(f"  {sys.argv[1]}: {count} scores, {moved} in a different place than with kind='stable', order {names[0]}", file=sys.stderr)
+    told = f"{count} scores, {moved} in a different place than with kind='stable', order {names[0]}"
+    print(f"  {sys.argv[1]}: {told}", file=sys.stderr)
 print(report)
 PYTHON
 
@@ -40,7 +41,9 @@ with open(sys.argv[1]) as file:
     reports = [ast.literal_eval(line) for line in file]
 assert len({names[3] for names in (report[2] for report in reports)}) == 1, "stable orders differ"
 orders = {report[2][2] for report in reports}
-kinds = 1 + bool(features.get("X86_V3") or features.get("AVX2")) + bool(features.get("X86_V4") or features.get("AVX512_SKX"))
+has_avx2 = bool(features.get("X86_V3") or features.get("AVX2"))
+has_avx512 = bool(features.get("X86_V4") or features.get("AVX512_SKX"))
+kinds = 1 + has_avx2 + has_avx512
 print(f"numpy {np.__version__}: {len(orders)} orders of the same 1,000 scores")
 if kinds == 1:
     raise SystemExit("needs an x86 processor with AVX2")
@@ -54,5 +57,6 @@ python3 -m venv "$folder/environment"
 python="$folder/environment/bin/python"
 "$python" "$folder/ties.py" "all instruction sets" >> "$folder/reports"
 NPY_DISABLE_CPU_FEATURES="X86_V4" "$python" -W ignore "$folder/ties.py" "without AVX-512" >> "$folder/reports"
-NPY_DISABLE_CPU_FEATURES="X86_V4 X86_V3" "$python" -W ignore "$folder/ties.py" "without AVX-512 and AVX2" >> "$folder/reports"
+NPY_DISABLE_CPU_FEATURES="X86_V4 X86_V3" "$python" -W ignore "$folder/ties.py" "without AVX-512 and AVX2" \
+  >> "$folder/reports"
 "$python" "$folder/compare.py" "$folder/reports"

@@ -36,13 +36,15 @@ random = np.random.default_rng(0)
 integers = random.permutation(COUNT) * 80
 print(f"numpy {np.__version__}, {COUNT} different values, minimum of three times")
 ratios = {}
-for name, values in (("int64", integers), ("float64", integers.astype(np.float64))):
+for name, values in (("float64", integers.astype(np.float64)), ("int64", integers)):
     assert np.array_equal(np.unique(values), by_sorting(values))
     unique, sort = seconds(np.unique, values), seconds(by_sorting, values)
     ratios[name] = unique / sort
     print(f"  {name}: np.unique {unique:.3f} s, sorted {sort:.3f} s, {ratios[name]:.1f} times")
-counted = seconds(lambda values: np.unique(values, return_counts=True), integers)
-print(f"  int64 with return_counts: {counted:.3f} s")
+for option in ("return_index", "return_counts"):
+    counted = seconds(lambda values, option=option: np.unique(values, **{option: True}), integers)
+    print(f"  int64 with {option}: {counted:.3f} s, {counted / sort:.1f} times")
+    assert counted < 10 * sort, "the behavior has changed"
 is_slow = ratios["int64"] > 10
 assert is_slow == {"2.2.6": False, "2.4.6": True}[np.__version__], "the behavior has changed"
 assert ratios["float64"] < 10, "the behavior has changed"

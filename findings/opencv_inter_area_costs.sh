@@ -4,7 +4,7 @@
 # long in OpenCV 5.0.0 as decoding the JPEG of 640 x 480, or up to twice as long. Shrinking to 320 x 240, by a whole
 # factor, runs other code and takes less than a tenth of that; INTER_LINEAR takes a tenth.
 # Why it matters: the image sizes of SSD (300, 512) and a short side of 800 are rarely reached by whole factors, so data
-# loading is limited by resizing and not by the decoder, which one would replace first.
+# loading is limited by resizing, not by the decoder, which most people would replace first.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -96,7 +96,8 @@ assert points == expected, "the behavior has changed"
 recalls = np.linspace(0, 1, 101)
 meeting = [(k, n) for n in range(1, 101) for k in range(1, n + 1) if 100 * k % n == 0]
 late = [f"{k}/{n}" for k, n in meeting if k / n < recalls[100 * k // n]]
-print(f"numpy {np.__version__}: linspace(0, 1, 101)[70] is {float(recalls[70])!r}; {len(late)} of {len(meeting)} are affected:")
+print(f"numpy {np.__version__}: linspace(0, 1, 101)[70] is {float(recalls[70])!r}")
+print(f"{len(late)} of {len(meeting)} are affected:")
 print("  " + ", ".join(late))
 assert len(late) == 29, "the behavior has changed"
 PYTHON

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Expected: of boxes that are equal, NMS keeps one.
 # Actual: torchvision 0.29.1's nms and batched_nms keep every one of them if the width or height is 0: the IoU is 0 / 0,
-# and NaN is not above the threshold. box_iou and generalized_box_iou return NaN. Faster R-CNN removes boxes below 0.01
-# pixels before NMS; RetinaNet, FCOS and SSD do not, though they too clip boxes to the image before it.
-# Why it matters: boxes beyond the border become flat by clipping, boxes of small objects by rounding. They come back in
-# numbers, take places among the 100 to 300 best of an image, and make a mean of IoUs NaN.
+# and NaN is not above the threshold. box_iou and generalized_box_iou return NaN. RetinaNet clips boxes to the image
+# before NMS and does not remove those that become flat.
+# Why it matters: boxes beyond the border become flat by clipping, boxes of small objects by rounding. Detectors return
+# many of them; they take places among the 100 to 300 best of an image, and make a mean of IoUs NaN.
 set -euo pipefail
 
 folder=$(mktemp -d)

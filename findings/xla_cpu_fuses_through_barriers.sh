@@ -3,8 +3,8 @@
 # Actual: on a CPU (jaxlib 0.10.1) the barriers are removed before instructions are fused. A cheap chain of elementwise
 # operations before a barrier is recomputed in each of the nine sums behind it, as it is without the barrier. XLA does
 # not fuse into a loop (jax.lax.map): there, the chain is computed once.
-# Why it matters: the gradient with respect to a depthwise kernel is k * k sums of products. The layers before it were
-# recomputed in each sum, which took four fifths of a training step until the sums were moved into a loop.
+# Why it matters: the gradient with respect to a depthwise kernel is k * k sums of products. The elementwise layers
+# before it are recomputed in each sum, unless the sums are in a loop.
 set -euo pipefail
 
 folder=$(mktemp -d)
