@@ -136,6 +136,62 @@ def test_what_tools_lose():
     assert last == again
 
 
+def of_xmls(folder):
+    """The names of the XMLs below a folder, and all coordinates as they are written."""
+    paths = sorted((DATA / "exports" / folder).rglob("*.xml"))
+    text = "".join(path.read_text() for path in paths)
+    return [path.stem for path in paths], re.findall(r"<[xy]m(?:in|ax)>\s*([^<\s]+)", text)
+
+
+@pytest.mark.parametrize(
+    ("folder", "has_fractions", "missing"),
+    [
+        ("datumaro_1.13.12_voc_detection", True, ["im_4"]),
+        ("globox_2.9.0_voc", True, []),
+        ("label_studio_sdk_2.1.2_voc", False, ["im_4"]),
+        ("pylabel_0.1.55_voc", False, []),
+        ("supervision_0.25.1_voc", False, []),
+        ("supervision_0.31.2_voc", False, []),
+        ("supervision_0.31.2_voc_of_boxes", False, []),
+    ],
+)
+def test_what_tools_lose_in_voc(folder, has_fractions, missing, truth):
+    names, coordinates = of_xmls(folder)
+    assert len(coordinates) == 12 * 4
+    assert any(float(number) % 1 for number in coordinates) == has_fractions
+    # im_4 is the image without objects.
+    assert sorted(set(truth) - set(names)) == missing
+
+
+@pytest.mark.parametrize(
+    ("folder", "digits", "numbers", "ids"),
+    [
+        ("yolo_exports/datumaro_1.13.12_yolo", {6}, {4}, "012"),
+        ("yolo_exports/datumaro_1.13.12_yolo_ultralytics", {6}, {4}, "012"),
+        ("yolo_exports/globox_2.9.0", None, {4}, "012"),
+        ("exports/pylabel_0.1.55_yolo", {4}, {4}, ["3", "7", "90"]),
+        ("yolo_exports/supervision_0.31.2", {5}, {8}, "012"),
+    ],
+)
+def test_what_tools_lose_in_yolo(folder, digits, numbers, ids):
+    """Digits after the point, numbers in a row (8: a polygon), and the ids of the classes."""
+    files = list((DATA / folder).rglob("im_*.txt"))
+    rows = [line.split() for path in files for line in path.read_text().splitlines()]
+    # As in its COCO JSON, pylabel gives the image without objects the last object again.
+    assert len(files) == 5 and len(rows) == 12 + ("pylabel" in folder)
+    assert {len(row) - 1 for row in rows} == numbers
+    assert sorted({row[0] for row in rows}, key=int) == list(ids)
+    found = {len(number.partition(".")[2]) for row in rows for number in row[1:]}
+    assert found == digits if digits else max(found) > 14
+
+
+def test_names_of_classes_in_yolo():
+    """Globox writes none; pylabel's list of three names has no place for its ids."""
+    assert not any((DATA / "yolo_exports/globox_2.9.0").rglob("*.yaml"))
+    description = (DATA / "exports/pylabel_0.1.55_yolo/data.yaml").read_text()
+    assert all(name in description for name in NAMES) and "nc: 3" in description
+
+
 def test_a_box_of_labelme2coco_that_is_none_is_named(images, truth):
     """A line of 45 degrees has `"bbox": []`; without it the boxes are the truth's."""
     file = "exports/labelme2coco_0.2.6_coco.json"
