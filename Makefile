@@ -14,7 +14,7 @@ FUZZ_MINUTES ?= 60
 NOTEBOOKS ?= losses frameworks train torchvision
 
 .PHONY: help setup test test-slow test-tfds test-onnx test-litert test-browser lint peers demo \
-	notebooks findings soak fuzz wheel docs clean
+	notebooks findings tables soak fuzz wheel docs clean
 
 help:
 	@echo "make demo   train a small RetinaNet, print its AP, draw pictures into $(DEMO)"
@@ -23,6 +23,7 @@ help:
 	@echo "make docs   the pages of docs/ and the reference, into site/"
 	@echo "make notebooks  run the notebooks, each with a short schedule"
 	@echo "make findings  what other libraries do unexpectedly, run anew (findings/README.md)"
+	@echo "make tables  what tools write and what metric libraries say, as in docs/data.md and evaluation.md"
 	@echo "make wheel  wheel and sdist in dist/, checked and tried in empty environments"
 	@echo "make soak   train for SOAK_MINUTES=$(SOAK_MINUTES) with random kills, compare the bits"
 	@echo "make fuzz   read broken files of every format for FUZZ_MINUTES=$(FUZZ_MINUTES)"
@@ -95,6 +96,13 @@ findings:
 		echo "== $$script"; "$$script" || failed="$$failed $$script"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi; echo "All findings hold."
+
+# The tables of docs/data.md ("What each tool writes") and docs/evaluation.md, made anew. TRUTH and
+# RESULTS are COCO JSONs of real detections: `make tables TRUTH=truth.json RESULTS=results.json`.
+tables: setup
+	$(BIN)/python -m pytest -q -rP tests/data/sources/test_tool_exports.py
+	$(BIN)/python -m experiments.benchmark libraries \
+		$(if $(TRUTH),--truth=$(TRUTH) --results=$(RESULTS))
 
 # Long runs, outside the tests: docs/results/long_runs.md has what they found.
 soak: setup
