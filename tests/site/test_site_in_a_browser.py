@@ -146,7 +146,7 @@ def test_a_search_leads_to_a_page(driver, site):
 
     set_width(driver, 1300)
     driver.get((site / "index.html").as_uri())
-    driver.find_element("css selector", ".md-search__input").send_keys("normaliser")
+    driver.find_element("css selector", ".md-search__input").send_keys("normalizer")
     links = ".md-search-result__link"
     WebDriverWait(driver, 30).until(lambda one: one.find_elements("css selector", links))
     found = [one.get_attribute("href") for one in driver.find_elements("css selector", links)]
