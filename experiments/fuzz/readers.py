@@ -19,6 +19,7 @@ from ioub_jax.data import image_rows, images
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.images import Reading
 from ioub_jax.data.sources import annotations_of, coco_layout, voc_layout
+from ioub_jax.data.sources.cityscapes import CityscapesSource
 from ioub_jax.data.sources.coco import CocoSource
 from ioub_jax.data.sources.file_source import AnnotatedImages
 from ioub_jax.data.sources.voc import VocSource
@@ -28,6 +29,7 @@ from ioub_jax.errors import ConfigError, UserError
 from ioub_jax.evaluation import coco_metrics
 from ioub_jax.evaluation.coco_input import check_input
 from ioub_jax.own_data import folders
+from ioub_jax.weights import weight_files
 from ioub_jax.workdirs import configuration
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
@@ -67,6 +69,10 @@ def _voc(folder: pathlib.Path) -> str:
     split = "train" if (folder / "ImageSets/Main/train.txt").is_file() else None
     found = _opened(lambda on_error: VocSource(folder, split, on_error=on_error))
     return f"{layout is None} {found}"
+
+
+def _cityscapes(folder: pathlib.Path) -> str:
+    return _opened(lambda on_error: CityscapesSource(folder, "train", on_error=on_error))
 
 
 def _found(folder: pathlib.Path) -> str:
@@ -209,12 +215,27 @@ def _by_rows(path: pathlib.Path, whole: np.ndarray) -> str:
     return "both"
 
 
+def _weights(folder: pathlib.Path) -> str:
+    """Reads the tensors; their values must be in memory that exists."""
+    path = max(path for path in folder.rglob("*") if path.is_file())
+    tensors = weight_files.read_state_dict(path)
+    for name, array in tensors.items():
+        if not isinstance(name, str) or not isinstance(array, np.ndarray):
+            raise WrongResultError(f"{type(name)} and {type(array)} are no name and tensor")
+        np.array(array)  # reads every value
+    return (
+        f"{path.suffix} {len(tensors)} {sorted({array.dtype.name for array in tensors.values()})}"
+    )
+
+
 READERS = {
     "coco": Reader(seeds.coco, _coco),
     "yolo": Reader(seeds.yolo, _yolo),
     "voc": Reader(seeds.voc, _voc),
+    "cityscapes": Reader(seeds.cityscapes, _cityscapes),
     "folder": Reader(lambda: [*seeds.coco(), *seeds.yolo(), *seeds.voc()], _found),
     "detections": Reader(seeds.detections, _detections),
     "config": Reader(seeds.config, _config),
     "image": Reader(seeds.image, _image),
+    "weights": Reader(seeds.weights, _weights),
 }

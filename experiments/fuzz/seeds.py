@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import PIL.Image
+import safetensors.numpy
 
 from configs import shapes_retinanet
+from experiments.fuzz import torch_bytes
 from experiments.fuzz.cases import Files
 from ioub_jax.workdirs import configuration
 
@@ -102,6 +104,38 @@ def voc() -> list[Files]:
     return [
         {**devkit, "ImageSets/Main/train.txt": listed, **_images("JPEGImages")},
         {**beside, **flat},
+    ]
+
+
+def cityscapes() -> list[Files]:
+    """One image with an object, one in front of it, a group and a deleted object."""
+    corners = [[2, 2], [30, 2], [30, 20], [2, 20]]
+    nearer = [[10, 4], [25, 4], [25, 12]]
+    objects = [
+        {"label": "road", "polygon": [[0, 0], [39, 0], [39, 31], [0, 31]]},
+        {"label": "car", "polygon": corners},
+        {"label": "person", "polygon": nearer, "deleted": 0},
+        {"label": "cargroup", "polygon": [[3, 22], [20, 22], [20, 30]]},
+        {"label": "bus", "polygon": corners, "deleted": 1},
+    ]
+    content = {"imgHeight": 32, "imgWidth": 40, "objects": objects}
+    name = "train/aachen/aachen_000000_000019"
+    return [
+        {
+            f"gtFine/{name}_gtFine_polygons.json": json.dumps(content).encode(),
+            f"leftImg8bit/{name}_leftImg8bit.png": _encoded(_pixels(32, 40), "PNG"),
+        }
+    ]
+
+
+def weights() -> list[Files]:
+    """The same tensor in safetensors and in both formats of `torch.save`."""
+    named = {"module.conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    saved = {"state_dict": {"conv.weight": torch_bytes.tensor()}, "epoch": 3}
+    return [
+        {"weights.safetensors": safetensors.numpy.save(named)},
+        {"weights.pth": torch_bytes.archive(saved)},
+        {"weights.pth": torch_bytes.stream(saved)},
     ]
 
 

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from experiments.fuzz import cases, mutations, readers
 from experiments.fuzz.cases import Files
 from experiments.fuzz.places import place_of
-from ioub_jax.data.checks import DataError
-from ioub_jax.errors import ConfigError
+from ioub_jax.errors import UserError
 from ioub_jax.printing import printable_lines
 
 #: The maximum size of a case; some changes double it.
@@ -58,7 +57,7 @@ def attempt(reader: str, folder: pathlib.Path) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return Outcome(reader, "read", readers.READERS[reader].read(folder))
-    except (DataError, ConfigError) as error:
+    except UserError as error:
         fault = _fault_of(str(error))
         if not fault:
             return Outcome(reader, "refused", place_of(error), str(error))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.fuzz.torch_bytes import Raw, build, call, name, push, whole
 from ioub_jax import weights
 from ioub_jax.weights import pickled_data
 from ioub_jax.weights.pickled_data import LeftOut, Name, Refusal, UnknownName
-from tests.weights.torch_bytes import Raw, build, call, name, push, whole
 
 CALLS = {"a.b": lambda arguments: ("called", arguments), "a.data": None}
 

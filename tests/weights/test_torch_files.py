@@ -15,10 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ioub_jax.weights import WeightsError, pickled_data
-from ioub_jax.weights.pickled_data import LeftOut, Name
-from ioub_jax.weights.torch_files import read_torch_file
-from tests.weights.torch_bytes import (
+from experiments.fuzz.torch_bytes import (
     SIX_FLOATS,
     Raw,
     archive,
@@ -31,6 +28,9 @@ from tests.weights.torch_bytes import (
     tensor,
     whole,
 )
+from ioub_jax.weights import WeightsError, pickled_data
+from ioub_jax.weights.pickled_data import LeftOut, Name
+from ioub_jax.weights.torch_files import read_torch_file
 
 FILES = pathlib.Path(__file__).parent / "files"
 FORMATS = pytest.mark.parametrize("container", [archive, stream])

@@ -5,8 +5,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from experiments.fuzz.torch_bytes import archive, call, stream, tensor
 from ioub_jax.weights import WeightsError, read_state_dict
-from tests.weights.torch_bytes import archive, call, stream, tensor
 
 FILES = pathlib.Path(__file__).parent / "files"
 

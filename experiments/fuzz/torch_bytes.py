@@ -1,4 +1,4 @@
-"""Pickles and files of torch put together by hand, as a hostile author would."""
+"""Pickles and files of torch, put together instruction by instruction without torch."""
 
 import io
 import pickle
