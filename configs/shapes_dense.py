@@ -3,7 +3,7 @@
 Like `shapes_retinanet.py` for RetinaNet, with the same data, schedule and channels.
 
 The argument has a detector (atss, fcos, gfl, iou_aware_retinanet) and an arm (both, baseline, cls,
-loc, loc_weight_only), each with the first as default:
+loc; for iou_aware_retinanet also loc_weight_only), each with the first as default:
 
 python -m experiments.train --config=configs/shapes_dense.py:gfl,baseline --workdir=runs/gfl
 """

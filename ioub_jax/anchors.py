@@ -43,6 +43,10 @@ class AnchorLayout(Protocol):
         """The levels for a network's input of (height, width) in pixels."""
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of every level in pixels."""
+
+    @property
     def anchors_per_location(self) -> tuple[int, ...]:
         """Anchors per location of every level."""
 

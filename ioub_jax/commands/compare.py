@@ -27,8 +27,8 @@ _OUTPUT = flags.DEFINE_string(
 )
 _ARMS = flags.DEFINE_list(
     "arms",
-    sorted(defaults.ARMS, key=lambda arm: arm != "baseline"),  # the paper's first
-    "The arms to train; the others are compared with the first.",
+    None,
+    "The arms to train, by default all; the others are compared with the first.",
 )
 _SWEEP = flags.DEFINE_string("sweep", None, "KEY=VALUE,VALUE: arms that differ in one key.")
 _ARM = flags.DEFINE_multi_string(
@@ -65,10 +65,13 @@ def _arms() -> list[tuple[str, arm_settings.Change]]:
             for value in values.split(",")
             if value
         ]
-    for arm in _ARMS.value:
+    arms = _ARMS.value
+    if arms is None:
+        arms = sorted(defaults.arms_of(_CONFIG.value), key=lambda arm: arm != "baseline")
+    for arm in arms:
         if arm not in defaults.ARMS:
             raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
-    return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in _ARMS.value]
+    return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in arms]
 
 
 def _distinct(arms: list[tuple[str, arm_settings.Change]]) -> list[tuple[str, arm_settings.Change]]:

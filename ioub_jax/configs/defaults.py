@@ -8,8 +8,9 @@ from ml_collections import config_dict
 
 from ioub_jax.configs import keys
 from ioub_jax.configs.arms import ARMS
+from ioub_jax.errors import ConfigError
 
-__all__ = ["ARMS", "get_config", "halve_sizes", "make_small", "of_family", "set_arm"]
+__all__ = ["ARMS", "arms_of", "get_config", "halve_sizes", "make_small", "of_family", "set_arm"]
 
 # Half of the size ranges in the paper on FCOS.
 _HALF_RANGES = ((0.0, 32.0), (32.0, 64.0), (64.0, 128.0), (128.0, 256.0), (256.0, 1e8))
@@ -57,18 +58,43 @@ def _value(key: keys.Key, family: str) -> object:
 
 
 def set_arm(config: ml_collections.ConfigDict, arm: str) -> None:
-    """Sets the losses of a configuration to those of an arm; other keys stay unchanged."""
+    """Sets the losses of a configuration to those of an arm; other keys stay unchanged.
+
+    Raises:
+      ConfigError: the arm is the control of a measured w_loc, but the family has none.
+    """
     eta, lambda_, measured = ARMS[arm]
+    if arm not in arms_of(config):
+        raise ConfigError(
+            f"The arm {arm!r} is the control of a measured w_loc, but model.name is "
+            f"{config.model.name!r}, whose weights are normalized in every batch and keep the sum "
+            "of the loss: their control is the arm 'baseline'."
+        )
     classification = config.loss.classification
-    classification.eta = eta
+    # GFL's loss has the IoU as target and takes no weights, so an arm with weights replaces it.
     if eta != 0 and classification.name == "quality_focal":
-        classification.name = "focal"  # GFL's loss has the IoU as target and takes no weights
+        classification.name = "focal"
+    elif eta == 0 and classification.eta != 0 and classification.name == "focal":
+        classification.name = _default_in(config, "loss.classification.name") or "focal"
+    classification.eta = eta
     localization = config.loss.localization
     localization.lambda_ = lambda_
     localization.w_loc = None if measured else 1.0
     localization.calibration_lambda = 1.5 if measured and lambda_ == 0.0 else None
     if localization.calibration_lambda is not None:
         localization.dynamic = False  # w_loc is not measured if every batch is normalised
+
+
+def arms_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """The arms that make sense for the family of a configuration."""
+    is_dynamic = _default_in(config, "loss.localization.dynamic")
+    return tuple(arm for arm in ARMS if not (arm == "loc_weight_only" and is_dynamic))
+
+
+def _default_in(config: ml_collections.ConfigDict, name: str) -> object:
+    """Returns the default of a key in the family of a configuration; None if it has none."""
+    key = keys.of_family(config.model.name).get(name)
+    return None if key is None else key.default_of(config.model.name)
 
 
 def make_small(model: ml_collections.ConfigDict, *, width: int, channels: int) -> None:

@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax
 
 from ioub_jax.anchors import AnchorLayout
-from ioub_jax.box_codecs import BoxCodec, DeltaCodec
+from ioub_jax.box_codecs import BoxCodec, DeltaCodec, DistanceCodec
 from ioub_jax.detectors.anchor_objective import AnchorObjective, MatchingOptions
 from ioub_jax.detectors.detector import Anchors, Canvas, DetectionOptions, Detector
+from ioub_jax.errors import ConfigError
 from ioub_jax.key_names import naming_fields
 from ioub_jax.models.interface import Predictions
 from ioub_jax.objective import (
@@ -45,7 +46,12 @@ def create(
       ConfigError: the losses or the rules are impossible.
     """
     codec = codec or DeltaCodec(tuple(config.anchors.box_weights))
-    objective = AnchorObjective(_matching(config), losses_of(config.loss, codec))
+    rules = _matching(config)
+    _check_assigner(rules, levels, codec)
+    from_grid = config.anchors.get("stride_from_grid", False)
+    objective = AnchorObjective(
+        rules, losses_of(config.loss, codec), None if from_grid else levels.strides
+    )
 
     def find_candidates(
         predictions: Predictions,
@@ -101,6 +107,28 @@ def _matching(config: Any) -> MatchingOptions:
         values["size_ranges"] = tuple(map(tuple, values["size_ranges"]))
     with naming_fields("matcher", MatchingOptions):
         return MatchingOptions(**values)
+
+
+def _check_assigner(rules: MatchingOptions, levels: AnchorLayout, codec: BoxCodec) -> None:
+    """Refuses an assigner that does not suit the anchors or the encoding of boxes."""
+    numbers = levels.anchors_per_location
+    if rules.name == "fcos" and max(numbers) > 1:
+        raise ConfigError(
+            f"matcher.name is 'fcos', which assigns points, but a location has {max(numbers)} "
+            "anchors; set anchors.scales_per_octave=1 and anchors.ratios=(1.0,), or another "
+            "matcher.name."
+        )
+    if rules.name == "iou" and isinstance(codec, DistanceCodec):
+        raise ConfigError(
+            "matcher.name is 'iou', but boxes are distances from a point inside of them, and an "
+            "anchor may have its centre outside of its box; set matcher.name to 'atss' or 'fcos'."
+        )
+    ranges = rules.size_ranges
+    if ranges is not None and len(ranges) != len(numbers):
+        raise ConfigError(
+            f"matcher.size_ranges has {len(ranges)} entries; it must have {len(numbers)}, one for "
+            "each level."
+        )
 
 
 def losses_of(loss: Any, codec: BoxCodec) -> ObjectiveOptions:

@@ -15,6 +15,16 @@ _TREATMENTS = ("ignore", "drop", "keep")
 #: The names of the assigners, by which anchors find their boxes.
 ASSIGNERS = ("iou", "atss", "fcos")
 
+#: Option -> the only assigner that uses it.
+_OF_ASSIGNER = {
+    "topk": "atss",
+    "center_radius": "fcos",
+    "size_ranges": "fcos",
+    "center_rule": "fcos",
+    "similarity": "iou",
+    "nwd_constant": "iou",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class MatchingOptions:
@@ -62,6 +72,14 @@ class MatchingOptions:
         matching.check_similarity(self.similarity, self.nwd_constant)
         if self.name not in ASSIGNERS:
             raise ValueError(f"name is {self.name!r}; it must be one of {', '.join(ASSIGNERS)}.")
+        for option, name in _OF_ASSIGNER.items():
+            value = getattr(self, option)
+            default = type(self).__dataclass_fields__[option].default
+            if name != self.name and value != default:
+                raise ValueError(
+                    f"{option} is {value!r}, but name is {self.name!r}, which has none; set "
+                    f"{option} to {default!r}, or name to {name!r}."
+                )
         for name in ("crowd", "difficult"):
             treatment = getattr(self, name)
             if treatment not in _TREATMENTS:
@@ -91,10 +109,13 @@ class AnchorObjective:
     Attributes:
       rules: the options for the assignment of anchors to boxes.
       losses: the choice of losses, weights and normalisers.
+      strides: the stride of every level in pixels, for 'fcos'; None: the widths of the anchors, as
+        in torchvision.
     """
 
     rules: MatchingOptions
     losses: objective.ObjectiveOptions
+    strides: tuple[float, ...] | None = None
 
     def __call__(
         self, predictions: Predictions, batch: Batch, anchors: Anchors, carried: Carried
@@ -142,6 +163,7 @@ class AnchorObjective:
                 *ground_truth,
                 center_radius=self.rules.center_radius,
                 size_ranges=self.rules.size_ranges,
+                strides=self.strides,
                 rule=self.rules.center_rule,
                 ignore_iof=self.rules.ignore_iof,
             )

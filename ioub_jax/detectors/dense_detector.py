@@ -43,6 +43,7 @@ def create(
       ConfigError: there is no such detector.
     """
     check_sigmoids(config)
+    check_keys(config, "level_scales" in config.model.head)
     levels = anchors_of(config)
     (anchors, *_) = levels.anchors_per_location
     model = config.model
@@ -61,6 +62,17 @@ def create(
         dtype=jnp.dtype(model.dtype),
     )
     return anchor_detector.create(config, network, levels, candidates_of(config), codec=codec)
+
+
+def check_keys(config: Any, has_keys: bool) -> None:
+    """Refuses a configuration with the keys of another family, whose name was set alone."""
+    if not has_keys:
+        name = config.model.name
+        raise ConfigError(
+            f"model.name is {name!r}, but the configuration has the keys of another detector; "
+            f"start from a recipe of this one, or from ioub_jax.configs.defaults.of_family({name!r}"
+            ", ARM)."
+        )
 
 
 def check_sigmoids(config: Any) -> None:

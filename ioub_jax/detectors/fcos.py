@@ -9,6 +9,7 @@ from ioub_jax.detectors.detector import Detector
 
 def create(config: Any, num_classes: int) -> Detector:
     """The FCOS of a configuration; arguments and errors as in `retinanet.create`."""
+    dense_detector.check_keys(config, "distances" in config.model.head)
     codec = DistanceCodec(config.anchors.base_scale)
     return dense_detector.create(
         config, num_classes, box_form=f"{config.model.head.distances}_distances", codec=codec

@@ -9,6 +9,7 @@ from ioub_jax.detectors.detector import Detector
 
 def create(config: Any, num_classes: int) -> Detector:
     """The GFL of a configuration; arguments and errors as in `retinanet.create`."""
+    dense_detector.check_keys(config, "reg_max" in config.model.head)
     # reg_max is the index of the last bin; the first bin has index 0.
     return dense_detector.create(
         config,

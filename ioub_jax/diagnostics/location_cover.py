@@ -30,11 +30,13 @@ class LocationCover:
       all: the numbers for all assigned boxes.
       by_network_size: the numbers for COCO's small, medium and large objects, by the area of the
         box at the scale of the network's input.
+      listed: the number of boxes of the data set, of which at most 20,000 are assigned.
     """
 
     assigner: str
     all: Reach
     by_network_size: dict[str, Reach]
+    listed: int
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {reach}" for name, reach in self.by_network_size.items())
@@ -76,6 +78,7 @@ def measure_location_cover(
             name: Reach(int((members == kind).sum()), int(missed[members == kind].sum()))
             for kind, name in enumerate(SIZE_CLASSES)
         },
+        len(resized.boxes),
     )
 
 
@@ -83,10 +86,14 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
     """A finding if many boxes have no location; else an empty list."""
     if cover.all.unreached <= NOTEWORTHY * cover.all.boxes:
         return []
+    sample = ""
+    if cover.listed > cover.all.boxes:
+        sample = f" They are those of a sample of {cover.all.boxes:,} of {cover.listed:,} boxes."
     advice = (
-        "They have no positives at all. Most such boxes are smaller than the stride of the finest "
-        "level: use a larger canvas, cut the images into tiles (config.data.tiles.size), or set "
-        "--config.matcher.name=iou, whose matcher.low_quality gives every box an anchor."
+        f"They have no positives at all.{sample} Most such boxes are smaller than the stride of "
+        "the finest level: use a larger canvas, or cut the images into tiles "
+        "(config.data.tiles.size). A RetinaNet (model.name=retinanet) gives every box an anchor "
+        "by matcher.low_quality."
     )
     return [Finding("uncovered_box", False, cover.all.unreached, advice)]
 

@@ -21,11 +21,12 @@ def with_views(
       a detector, and a loading that enlarges images to the largest scale.
 
     Raises:
-      ConfigError: as in `check_views`.
+      ConfigError: as in `check_views` and `check_merge`.
     """
     if views is None:
         return placed, loading
     check_views(views, loading, placed.detector.canvas)
+    check_merge(views, class_agnostic=placed.detector.options.class_agnostic)
     augmented = AugmentedDetector(placed.detector, placed.mesh, views)
     if views.largest == 1.0:
         return augmented, loading
@@ -53,6 +54,19 @@ def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
         raise ConfigError(
             f"scales is {views.scales}, but the network has one input size, {only[0]}x{only[1]}; "
             "leave the scales out."
+        )
+
+
+def check_merge(views: Views, *, class_agnostic: bool) -> None:
+    """Refuses fusion, which takes means of boxes of one class, for suppression across classes.
+
+    Raises:
+      ConfigError: the views are fused, but boxes are suppressed across classes.
+    """
+    if class_agnostic and views.merge == "weighted_box_fusion":
+        raise ConfigError(
+            "merge is 'weighted_box_fusion', which takes means of boxes of one class, but "
+            "evaluation.class_agnostic is True; set merge to 'nms', or that to False."
         )
 
 

@@ -102,7 +102,12 @@ def detection_objective(
     scalars = scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
     scalars, loss_state = with_wise_weights(scalars, loss_state, options.localization)
     class_weights = classification_weights(scalars, sizes, options.classification)
-    box_weights = localization_weights(scalars, w_loc, options.localization)
+    instances = instance_weights(with_labels, scalars, anchors, targets, options)
+    # The plain loss whose sum the IoU-balanced weights keep is the one with the instance weights.
+    of_boxes = scalars
+    if instances is not None:
+        of_boxes = scalars._replace(localization=instances * scalars.localization)
+    box_weights = localization_weights(of_boxes, w_loc, options.localization)
 
     positives = jnp.sum(scalars.positive, axis=1, dtype=jnp.float32)
     scales, moving_average = _image_scales(positives, options.normalizer, moving_average)
@@ -112,13 +117,11 @@ def detection_objective(
     # GHM is already divided by its number of examples.
     of_images = jnp.ones_like(scales) if options.classification.name == "ghm_c" else scales
     classification = options.classification.weight * jnp.sum(of_images * classification_sums)
-    counts, of_boxes = box_weights, scales
-    instances = instance_weights(with_labels, scalars, anchors, targets, options)
+    box_scales = scales
     if instances is not None:
-        counts = instances * box_weights
-        of_boxes = jnp.broadcast_to(1.0 / jnp.maximum(jnp.sum(instances), 1.0), scales.shape)
-    localization_sums = jnp.sum(counts * scalars.localization, axis=1)
-    localization = options.localization.weight * jnp.sum(of_boxes * localization_sums)
+        box_scales = jnp.broadcast_to(1.0 / jnp.maximum(jnp.sum(instances), 1.0), scales.shape)
+    localization_sums = jnp.sum(box_weights * of_boxes.localization, axis=1)
+    localization = options.localization.weight * jnp.sum(box_scales * localization_sums)
     terms = {"loss_classification": classification, "loss_localization": localization}
     if options.quality.target != "none":
         qualities = quality_loss(others or {}, scalars, anchors, targets, options)
@@ -127,14 +130,14 @@ def detection_objective(
     if others and "distribution" in others:
         values = distribution_loss(others["distribution"], scalars, anchors, targets, options)
         values = values if instances is None else instances * values
-        of_bins = jnp.sum(of_boxes * jnp.sum(values, axis=1))
+        of_bins = jnp.sum(box_scales * jnp.sum(values, axis=1))
         terms["loss_distribution"] = options.distribution_weight * of_bins
     terms |= _published_additions(with_labels, scalars, sizes, scales, options)
     loss = sum(terms.values(), start=jnp.float32(0.0))
     metrics = {
         "loss": loss,
         **terms,
-        **_statistics(scalars, class_weights, options),
+        **_statistics(of_boxes, class_weights, options),
         **positive_histograms(scalars, class_weights, box_weights),
         "w_loc": w_loc,
         # For 'per_image', this is the harmonic mean of the normalisers of the images.

@@ -226,6 +226,11 @@ class LocalizationOptions:
                 "carl_weight and lambda_ both weigh the localization loss of positives; set one of "
                 "them to 0."
             )
+        if self.dynamic and self.w_loc not in (None, 1.0):
+            raise ValueError(
+                f"w_loc is {self.w_loc}, but dynamic normalizes the weights in every batch; set "
+                "w_loc to None, or dynamic to False."
+            )
         if self.dynamic and self.calibration_lambda is not None:
             raise ValueError(
                 "dynamic normalises in every batch and measures no w_loc; set calibration_lambda "
@@ -311,6 +316,12 @@ class ObjectiveOptions:
     def __post_init__(self) -> None:
         """Refuses values that no formula knows."""
         _check_choice("normalizer", self.normalizer, NORMALIZERS)
+        if self.localization.instance_weights == "score" and self.classification.name == "softmax":
+            raise ValueError(
+                "localization has instance_weights 'score', but classification has the name "
+                "'softmax', whose positives have no score of their own; set instance_weights to "
+                "'none' or 'centreness'."
+            )
 
     @property
     def calibration_lambda(self) -> float:

@@ -144,6 +144,44 @@ def test_any_of_the_assigners_can_be_had():
         detectors.create(config_of("atss", matcher__name="simota"), 3)
 
 
+@pytest.mark.parametrize("family", ["fcos", "atss"])
+def test_points_are_those_of_their_level_whatever_the_anchors_size(family):
+    """The strides of FCOS' assigner are those of the levels, not the sizes of the anchors."""
+    expected = detectors.create(config_of("fcos"), 3)
+    wanted, _ = expected.objective.match(batch(), anchors_of(expected))
+    detector = detectors.create(config_of(family, matcher__name="fcos"), 3)
+    found, _ = detector.objective.match(batch(), anchors_of(detector))
+    np.testing.assert_array_equal(np.asarray(found.labels) >= 0, np.asarray(wanted.labels) >= 0)
+
+
+TWO_RANGES = ((0.0, 64.0), (64.0, 1e8))
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        ("retinanet", {"matcher__name": "fcos"}, "assigns points, but a location has 9 anchors"),
+        ("fcos", {"matcher__name": "iou"}, "matcher.name is 'iou', but boxes are distances"),
+        ("fcos", {"matcher__size_ranges": TWO_RANGES}, "matcher.size_ranges has 2 entries; it mus"),
+        ("atss", {"matcher__size_ranges": TWO_RANGES}, "matcher.name is 'atss', which has none"),
+        ("atss", {"matcher__similarity": "nwd"}, "matcher.similarity is 'nwd', but matcher.name i"),
+        ("fcos", {"matcher__topk": 5}, "matcher.topk is 5, but matcher.name is 'fcos'"),
+        ("gfl", {"loss__localization__w_loc": 2.3}, "loss.localization.w_loc is 2.3, but loss.loc"),
+        *(
+            ("retinanet", {"model__name": name}, "has the keys of another detector; start from")
+            for name in ("fcos", "atss", "gfl", "iou_aware_retinanet")
+        ),
+        *(
+            (name, {"model__name": "retinanet"}, "has the keys of another detector; start from")
+            for name in ("fcos", "gfl")
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(family, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        detectors.create(config_of(family, **changes), 3)
+
+
 def test_the_ranges_of_an_fcos_say_which_level_finds_a_box():
     detector = detectors.create(config_of("fcos", "baseline"), 3)
     anchors = anchors_of(detector)

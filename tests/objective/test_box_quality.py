@@ -23,14 +23,28 @@ CODEC = DistanceCodec(2.0)  # strides of 8
 BINS = 3
 
 
-def result(*, others, quality="none", instance_weights="none", dtype=jnp.float32, **kwargs):
+def result(
+    *,
+    others,
+    quality="none",
+    instance_weights="none",
+    lambda_=0.0,
+    dynamic=False,
+    w_loc=1.0,
+    dtype=jnp.float32,
+    **kwargs,
+):
     rng = np.random.default_rng(0)
     logits = [rng.normal(0, 1, (1, len(level), 2)).astype(np.float32) for level in ANCHORS]
     distances = [np.full((1, len(level), 4), 1.0, np.float32) for level in ANCHORS]
     options = objective.ObjectiveOptions(
         classification=objective.ClassificationOptions(eta=0.0),
         localization=objective.LocalizationOptions(
-            name="giou", lambda_=0.0, w_loc=1.0, instance_weights=instance_weights
+            name="giou",
+            lambda_=lambda_,
+            w_loc=1.0,
+            dynamic=dynamic,
+            instance_weights=instance_weights,
         ),
         codec=CODEC,
         quality=objective.QualityOptions(quality, 0.5),
@@ -45,7 +59,7 @@ def result(*, others, quality="none", instance_weights="none", dtype=jnp.float32
         tuple(map(jnp.asarray, ANCHORS)),
         matches,
         jnp.asarray(TARGETS),
-        w_loc=jnp.float32(1.0),
+        w_loc=jnp.float32(w_loc),
         moving_average=jnp.float32(100.0),
         options=options,
         others=others,
@@ -96,6 +110,29 @@ def test_boxes_count_by_their_highest_score():
     # Their sum, about 1.1 here, is at least 1.
     expected = (scores * giou_loss()).sum() / max(scores.sum(), 1)
     np.testing.assert_allclose(metrics["loss_localization"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("instance_weights", ["none", "centreness", "score"])
+def test_iou_balanced_weights_keep_the_sum_of_the_weighted_loss(monkeypatch, instance_weights):
+    # The second box now is 14 of 16 wide: IoU .875, GIoU loss .125, so that both have a loss.
+    targets = TARGETS.copy()
+    targets[0, 3] = [2, 16, 16, 32]
+    monkeypatch.setattr(f"{__name__}.TARGETS", targets)
+    plain, _ = result(others={}, instance_weights=instance_weights)
+    in_each_batch, _ = result(
+        others={}, instance_weights=instance_weights, lambda_=1.5, dynamic=True
+    )
+    np.testing.assert_allclose(
+        in_each_batch["loss_localization"], plain["loss_localization"], rtol=1e-6
+    )
+    before, _ = result(others={}, instance_weights=instance_weights, lambda_=1.5)
+    w_loc = before["calibration_plain"] / before["calibration_balanced"]
+    measured, _ = result(others={}, instance_weights=instance_weights, lambda_=1.5, w_loc=w_loc)
+    np.testing.assert_allclose(measured["loss_localization"], plain["loss_localization"], rtol=1e-6)
+    if instance_weights == "centreness":
+        # Losses .5763 and .125 times sqrt(1/6) and sqrt(3/4), IoUs .4737 and .875 to the 1.5:
+        # .2353 and .1083; (.2353 + .1083) / (.2353 * .3260 + .1083 * .8185) = 2.079.
+        np.testing.assert_allclose(w_loc, 2.079, rtol=1e-3)
 
 
 def test_distances_are_learned_as_distributions():

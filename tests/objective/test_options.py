@@ -98,6 +98,17 @@ from ioub_jax.errors import ConfigError
             "set calibration_lambda to None",
         ),
         (lambda: objective.ObjectiveOptions(normalizer="none"), "normalizer is 'none'"),
+        (
+            lambda: objective.ObjectiveOptions(
+                objective.ClassificationOptions(name="softmax"),
+                objective.LocalizationOptions(instance_weights="score"),
+            ),
+            "localization has instance_weights 'score', but classification has the name 'softmax'",
+        ),
+        (
+            lambda: objective.LocalizationOptions(dynamic=True, w_loc=2.3),
+            "w_loc is 2.3, but dynamic normalizes the weights in every batch; set w_loc to None",
+        ),
     ],
 )
 def test_what_no_formula_knows_is_refused(make, words):
