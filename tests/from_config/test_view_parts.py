@@ -46,7 +46,7 @@ def test_scales_of_one_size_and_of_tiles_are_refused():
 
 def test_fusion_within_classes_is_refused_for_suppression_across_them():
     agnostic = placed_detector(class_agnostic=True)
-    with pytest.raises(ConfigError, match="takes means of boxes of one class, but evaluation.cla"):
+    with pytest.raises(ConfigError, match="takes means of boxes of one class, but eval"):
         with_views(agnostic, LOADING, Views(flip=True))
     merged = Views(flip=True, merge="nms")
     assert with_views(agnostic, LOADING, merged)[0].views is merged
