@@ -55,7 +55,10 @@ def as_int32(labels: ArrayLike, name: str = "labels") -> jax.Array:
     Raises:
       TypeError: the labels are not integers.
     """
-    converted = jnp.asarray(labels)
+    try:
+        converted = jnp.asarray(labels)
+    except (TypeError, ValueError):  # None, words, or rows of different lengths
+        raise TypeError(f"{name} must be an array of integers, not {labels!r:.60}.") from None
     if converted.size and not jnp.issubdtype(converted.dtype, jnp.integer):
         raise TypeError(
             f"{name} are {converted.dtype}; they must be integers: convert them, for instance by "

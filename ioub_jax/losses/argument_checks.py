@@ -25,6 +25,23 @@ def check_real(**arrays: ArrayLike) -> None:
             raise TypeError(f"{name} is of {dtype}; it must be of real numbers, such as float32.")
 
 
+def check_mask(**masks: ArrayLike) -> None:
+    """Refuses masks that are not of bools: integers would select or weigh something else.
+
+    Args:
+      **masks: the masks by the names of the arguments.
+
+    Raises:
+      TypeError: a mask is not of bools.
+    """
+    for name, mask in masks.items():
+        dtype = _dtype_of(mask)
+        if not (dtype == np.bool_ or np.size(mask) == 0):
+            raise TypeError(
+                f"{name} is of {dtype}; it must be of bools, such as labels >= 0 for positives."
+            )
+
+
 def check_alike(**arrays: ArrayLike) -> None:
     """Refuses arrays that are not of real numbers or do not broadcast against the first one.
 
@@ -151,7 +168,7 @@ def check_number(
 def _dtype_of(array: ArrayLike) -> np.dtype:
     try:
         return np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)
-    except ValueError:  # a list with rows of different lengths
+    except (TypeError, ValueError):  # such as a list with rows of different lengths
         return np.dtype(object)
 
 

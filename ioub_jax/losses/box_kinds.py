@@ -80,12 +80,14 @@ def check_kind(kind: str) -> None:
     Raises:
       ValueError: there is no such kind.
     """
-    if kind in ("wiou_v2", "wiou_v3"):
+    if kind in ("wiou", "wiou_v2", "wiou_v3"):
         raise ValueError(
             f"{kind!r} has a running mean, which iou_loss does not have: use wise_iou_loss, or "
             "'wiou_v1' here."
         )
-    if kind not in KINDS:
+    if kind == "nwd":
+        raise ValueError("'nwd' is not a kind of iou_loss: use normalized_wasserstein_distance.")
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"iou_loss knows the kinds {', '.join(KINDS)}, not {kind!r}.")
 
 
@@ -97,6 +99,8 @@ def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
     """
     for name, value in hyper_parameters.items():
         default = DEFAULTS[name]
+        if name != "image_size" and isinstance(value, jax.Array | np.ndarray):
+            check_number(name, value)
         is_set = value is not None if default is None else value is not default and value != default
         if is_set and name not in KINDS[kind].takes:
             having = ", ".join(repr(other) for other, each in KINDS.items() if name in each.takes)
@@ -130,6 +134,8 @@ def check_focaler(interval: Sequence[float]) -> None:
       TypeError: the ends of the interval are not numbers.
       ValueError: it is not an interval within 0 and 1.
     """
+    if isinstance(interval, np.ndarray):
+        interval = interval.tolist()
     if not isinstance(interval, Sequence) or isinstance(interval, str) or len(interval) != 2:
         raise ValueError(f"focaler is {interval!r}; it must be two numbers, d and u.")
     for end in interval:
@@ -148,8 +154,9 @@ def _check_image_size(size: Any) -> None:
     shape = np.shape(size)
     if not shape or shape[-1] != 2:
         raise ValueError(f"image_size has shape {shape}; it must be [..., 2]: height and width.")
-    if not isinstance(size, jax.core.Tracer) and not np.all(np.asarray(size) > 0):
-        raise ValueError(f"image_size is {size}; both numbers must be above 0.")
+    known = None if isinstance(size, jax.core.Tracer) else np.asarray(size)
+    if known is not None and not np.all((known > 0) & np.isfinite(known)):
+        raise ValueError(f"image_size is {size}; both numbers must be finite and above 0.")
 
 
 def _of_centres(pairs: BoxPairs) -> jax.Array:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32
-from ioub_jax.losses.argument_checks import check_number, check_real
+from ioub_jax.losses.argument_checks import check_mask, check_number, check_real
 
 
 def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
@@ -39,13 +40,19 @@ def check_of_labels(labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
       **of_anchors: arrays by the names of the arguments; None is skipped.
 
     Raises:
-      TypeError: labels are not integers.
+      TypeError: labels are not integers, a mask `where` is not of bools, or another array is not
+        of real numbers.
       ValueError: a shape is not that of the labels.
     """
     as_int32(labels)
     for name, array in of_anchors.items():
-        if array is not None:
-            check_shape(name, array, np.shape(labels), "one for each of labels")
+        if array is None:
+            continue
+        if name == "where":
+            check_mask(where=array)
+        else:
+            check_real(**{name: array})
+        check_shape(name, array, np.shape(labels), "one for each of labels")
 
 
 def check_shape(name: str, array: ArrayLike, wanted: Sequence[int], why: str) -> None:
@@ -74,7 +81,7 @@ def check_class_weights(class_weights: ArrayLike | None, classes: int | None = N
 
     Raises:
       TypeError: the weights are not real numbers.
-      ValueError: the weights have another shape.
+      ValueError: the weights have another shape, or one is below 0.
     """
     if class_weights is None:
         return
@@ -85,6 +92,8 @@ def check_class_weights(class_weights: ArrayLike | None, classes: int | None = N
         raise ValueError(
             f"class_weights has shape {found}; it must be {wanted}, one for each class."
         )
+    if not isinstance(class_weights, jax.core.Tracer) and np.any(np.asarray(class_weights) < 0):
+        raise ValueError(f"class_weights is {class_weights}; all must be at least 0.")
 
 
 def check_exponents(**numbers: ArrayLike) -> None:

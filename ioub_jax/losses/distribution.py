@@ -48,7 +48,9 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
     weights = jnp.where(
         bin_of == of_left, 1.0 - share, jnp.where(bin_of == of_left + 1, share, 0.0)
     )
-    return -jnp.sum(weights * jax.nn.log_softmax(logits, axis=-1), axis=-1)
+    # The logarithm of a share of 0 is infinite in bins that have no weight, too.
+    terms = jnp.where(weights > 0.0, weights * jax.nn.log_softmax(logits, axis=-1), 0.0)
+    return -jnp.sum(terms, axis=-1)
 
 
 def decode_distribution(logits: ArrayLike) -> jax.Array:

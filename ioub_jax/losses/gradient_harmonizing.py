@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import at_least_float32
-from ioub_jax.losses.argument_checks import check_number, check_real
+from ioub_jax.losses.argument_checks import check_mask, check_number, check_real
 from ioub_jax.losses.classification_arguments import check_logits, check_shape
 from ioub_jax.losses.sigmoids import one_hot_and_counted, softplus_of_both_signs
 
@@ -98,7 +98,9 @@ def ghm_r_loss(
     _check(pred, state, bins, momentum, where)
     pred, target = at_least_float32(pred, target)
     counted = jnp.ones(pred.shape, jnp.bool_) if where is None else jnp.asarray(where)
+    # The difference of two finite numbers may overflow.
     size = jnp.abs(jnp.where(counted, pred - target, 0.0))
+    size = jnp.minimum(size, jnp.finfo(size.dtype).max)
     # Neither squares a large number, which could overflow. The loss is a quotient rather than a
     # difference of nearly equal numbers, which would be rounded.
     larger = jax.lax.stop_gradient(jnp.maximum(size, mu))
@@ -124,6 +126,7 @@ def _check(
         check_real(state=state)
         check_shape("state", state, (int(bins),), "a count of each bin")
     if where is not None:
+        check_mask(where=where)
         check_shape("where", where, np.shape(entries), "a flag for each entry")
 
 

@@ -14,7 +14,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import aligned_iou, as_int32, at_least_float32
-from ioub_jax.losses.argument_checks import check_alike, check_number, check_of_each, check_real
+from ioub_jax.losses.argument_checks import (
+    check_alike,
+    check_mask,
+    check_number,
+    check_of_each,
+    check_real,
+)
 from ioub_jax.losses.box_pairs import pairs_of
 from ioub_jax.losses.class_balance import weigh_matched, weights_of_classes
 from ioub_jax.losses.classification import (
@@ -75,6 +81,7 @@ def iou_balanced_classification_weights(
     """
     check_real(loss=loss, ious=ious)
     check_shape("ious", ious, np.shape(loss), "one for each of loss")
+    check_mask(positive=positive)
     check_shape("positive", positive, np.shape(loss), "one for each of loss")
     check_exponents(eta=eta, eps=eps)
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
@@ -155,6 +162,7 @@ def calibrate_w_loc(
       ValueError: two shapes are incompatible, or lambda_ is below 0.
     """
     check_alike(loss=loss, ious=ious)
+    check_mask(positive=positive)
     check_alike(loss=loss, positive=jnp.asarray(positive).astype(jnp.int32))
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     positive = jnp.asarray(positive)

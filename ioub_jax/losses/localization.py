@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax import wasserstein
 from ioub_jax.losses import box_kinds, box_pairs
-from ioub_jax.losses.argument_checks import check_alike, check_boxes, check_number
+from ioub_jax.losses.argument_checks import check_alike, check_boxes, check_number, check_of_each
 
 
 def _distance(pred: ArrayLike, target: ArrayLike) -> jax.Array:
@@ -68,7 +68,8 @@ def balanced_l1_loss(
       pred: `[..., 4]` predicted deltas.
       target: `[..., 4]` target deltas.
       alpha: controls the gradient of inliers, which is larger for smaller values; above 0.
-      gamma: upper bound of the gradient, above 0.
+      gamma: upper bound of the gradient, above 0 and at most 80 times alpha, because b would not be
+        representable in float32.
       beta: distance that separates inliers from outliers, above 0.
 
     Returns:
@@ -80,12 +81,12 @@ def balanced_l1_loss(
     """
     check_alike(pred=pred, target=target)
     check_number("alpha", alpha, above=0)
-    check_number("gamma", gamma, above=0)
+    check_number("gamma", gamma, above=0, at_most=80.0 * float(alpha))
     check_number("beta", beta, above=0, may_be_traced=True)
     distance = _distance(pred, target)
     b = float(np.expm1(gamma / alpha))
     near = jnp.minimum(distance, beta)
-    inlier = alpha / b * (b * near + 1.0) * jnp.log1p(b * near / beta) - alpha * near
+    inlier = (alpha * near + alpha / b) * jnp.log1p(b * (near / beta)) - alpha * near
     return jnp.where(distance < beta, inlier, gamma * distance + gamma / b - alpha * beta)
 
 
@@ -171,6 +172,9 @@ def iou_loss(
         image_size=image_size,
     )
     check_boxes(boxes=boxes, target_boxes=target_boxes)
+    if image_size is not None:
+        shape = np.broadcast_shapes(np.shape(boxes), np.shape(target_boxes))
+        check_of_each("boxes", shape, image_size=np.empty(np.shape(image_size)[:-1]))
     check_number("power", power, above=0)
     pairs = box_pairs.pairs_of(boxes, target_boxes)
     loss = 1.0 - box_pairs.power_or_zero(_overlap(pairs, inner, focaler), power)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32
@@ -29,6 +30,8 @@ def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) ->
       ValueError: the shapes differ, or ratio is below 0.
     """
     check_of_labels(labels, loss=loss)
+    if np.ndim(labels) == 0:
+        raise ValueError("labels has shape (); it must be [..., N], the anchors of each image.")
     check_number("ratio", ratio, at_least=0, may_be_traced=True)
     labels = as_int32(labels)
     loss = jax.lax.stop_gradient(jnp.asarray(loss))

@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.argument_checks import check_mask, check_real
 from ioub_jax.losses.classification_arguments import (
     check_exponents,
     check_of_labels,
@@ -55,6 +56,8 @@ def carl_weights(
       TypeError: an argument is not numeric.
       ValueError: the shapes differ, or a hyper-parameter is out of range.
     """
+    check_real(scores=scores)
+    check_mask(positive=positive)
     check_shape("positive", positive, np.shape(scores), "one for each of scores")
     check_exponents(k=k)
     check_shares(bias=bias)
@@ -115,6 +118,11 @@ def isr_p_weights(
     """
     as_int32(gt_index, "gt_index")
     check_of_labels(labels, loss=loss, ious=ious, gt_index=gt_index)
+    if np.ndim(labels) != 2:
+        raise ValueError(
+            f"labels has shape {np.shape(labels)}; it must be [B, N], since gt_index counts the "
+            "objects of an image."
+        )
     check_exponents(k=k)
     check_shares(bias=bias)
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))

@@ -157,7 +157,9 @@ def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
     def total(of_entries: jax.Array) -> jax.Array:
         return jax.ops.segment_sum(jnp.where(near, of_entries, 0.0), bucket, num_segments=segments)
 
-    sizes = total(jnp.ones_like(values))
+    # Counted in integers: a sum of ones in float32 would stop at 2^24.
+    whole = jax.ops.segment_sum(near.astype(jnp.int32), bucket, num_segments=segments)
+    sizes = whole.astype(values.dtype)
     # The mean is computed relative to one logit of the bucket: a sum of many nearly equal logits
     # would be inexact in float32, but a sum of their differences is exact enough.
     one = jax.ops.segment_max(

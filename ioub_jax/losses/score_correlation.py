@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import at_least_float32
-from ioub_jax.losses.argument_checks import check_number, check_real
+from ioub_jax.losses.argument_checks import check_mask, check_number, check_real
 from ioub_jax.losses.classification_arguments import check_shape
 from ioub_jax.losses.soft_ranks import soft_ranks
 
@@ -59,6 +59,7 @@ def correlation_loss(
     x, y = (values.ravel() for values in at_least_float32(scores, jax.lax.stop_gradient(ious)))
     counted = jnp.ones(x.shape, jnp.bool_)
     if where is not None:
+        check_mask(where=where)
         check_shape("where", where, np.shape(scores), "a flag for each of scores")
         counted = jnp.asarray(where).ravel()
     x, y = jnp.where(counted, x, 0.0), jnp.where(counted, y, 0.0)
@@ -84,7 +85,7 @@ def _concordance_loss(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Arr
 
 
 def _pearson(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
-    (x, varies_x), (y, varies_y) = (_relative(_centred(v, counted)[0]) for v in (x, y))
+    (x, varies_x), (y, varies_y) = (_relative(v, _centred(v, counted)[0]) for v in (x, y))
     defined = varies_x & varies_y
     squares = jnp.where(defined, jnp.sum(jnp.square(x)) * jnp.sum(jnp.square(y)), 1.0)
     return jnp.where(defined, 1.0 - jnp.sum(x * y) / jnp.sqrt(squares), 0.0)
@@ -97,11 +98,14 @@ def _centred(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Arra
     return jnp.where(counted, values - mean, 0.0), mean
 
 
-def _relative(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Values divided by the largest absolute value, and whether any value is not 0.
+def _relative(values: jax.Array, centred: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Centred values divided by the largest absolute value, and whether the values differ.
 
-    The divisor cancels in the correlation.
+    The divisor cancels in the correlation. Equal values differ from their mean by its rounding.
     """
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values), initial=0.0))
-    varies = ~(largest <= jnp.finfo(values.dtype).tiny)
-    return values / jnp.where(varies, largest, 1.0), varies
+    largest, of_values = (
+        jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0.0)) for x in (centred, values)
+    )
+    limits = jnp.finfo(values.dtype)
+    varies = ~(largest <= jnp.maximum(8 * limits.eps * of_values, limits.tiny))
+    return centred / jnp.where(varies, largest, 1.0), varies

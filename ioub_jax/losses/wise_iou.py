@@ -12,7 +12,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import aligned_iou, at_least_float32, divide_or_zero
-from ioub_jax.losses.argument_checks import check_boxes, check_number, check_of_each, check_real
+from ioub_jax.losses.argument_checks import (
+    check_boxes,
+    check_mask,
+    check_number,
+    check_of_each,
+    check_real,
+)
 from ioub_jax.losses.box_pairs import pairs_of, power_or_zero
 from ioub_jax.losses.localization import iou_loss
 
@@ -64,7 +70,11 @@ def wise_iou_weights(
     if np.shape(mean) != ():
         raise ValueError(f"mean has shape {np.shape(mean)}; it must be (), one number.")
     ious, mean = at_least_float32(*jax.lax.stop_gradient((jnp.asarray(ious), jnp.asarray(mean))))
-    counted = jnp.ones(ious.shape, bool) if where is None else jnp.asarray(where, bool)
+    if where is not None:
+        check_mask(where=where)
+    if not isinstance(mean, jax.core.Tracer):
+        check_number("mean", mean, at_least=0)
+    counted = jnp.ones(ious.shape, bool) if where is None else jnp.asarray(where)
     check_of_each("ious", (*ious.shape, 1), where=counted)
     counted = jnp.broadcast_to(counted, ious.shape)
     losses = jnp.where(counted, 1.0 - ious, 0.0)

@@ -15,9 +15,6 @@ pytestmark = pytest.mark.slow  # every step and every detection is compiled
 SMALL = (
     "batch_size=4",
     "model.width=8",
-    "model.fpn.channels=16",
-    "model.head.width=16",
-    "model.head.depth=1",
     "data.canvases=((64, 64),)",
     "data.shapes.image_size=(64, 64)",
     "data.shapes.num_train=16",
@@ -34,21 +31,30 @@ SMALL = (
     "runtime.log_every_steps=1",
     "runtime.checkpoint_every_images=8",
 )
+DENSE = ("model.fpn.channels=16", "model.head.width=16", "model.head.depth=1")
+#: An SSDLite of 64 pixels, whose levels have 4, 2, 1, 1, 1 and 1 cells a side.
+SSDLITE = (
+    "model.input_size=64",
+    "anchors.sizes=(12.8, 22.4, 32.0, 41.6, 51.2, 60.8, 64.0)",
+    "data.source=shapes",
+    "data.max_boxes=16",
+)
 #: What a family's step tells besides what every step tells.
 OWN_METRICS = {
     "gfl": {"loss_distribution"},
     "fcos": {"loss_quality"},
     "atss": {"loss_quality"},
     "iou_aware_retinanet": {"loss_quality"},
+    "ssdlite": set(),
 }
 
 
 def arguments_of(family, *, arm="both"):
     """The flags of a configuration of a family."""
-    return [
-        f"--config=configs/shapes_dense.py:{family},{arm}",
-        *(f"--config.{override}" for override in SMALL),
-    ]
+    config, own = f"configs/shapes_dense.py:{family},{arm}", DENSE
+    if family == "ssdlite":
+        config, own = f"ioub_jax/configs/ssdlite_defaults.py:{arm}", SSDLITE
+    return [f"--config={config}", *(f"--config.{override}" for override in (*SMALL, *own))]
 
 
 @pytest.fixture(scope="module", params=OWN_METRICS)

@@ -1,0 +1,171 @@
+"""Arguments of other kinds than numbers in their range: one sentence that names the argument."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ioub_jax import losses
+
+BOXES = np.array([[0, 0, 4, 4]] * 5, np.float32)
+LOGITS, LABELS = np.zeros((4, 3), np.float32), np.array([0, 1, -1, -2])
+IOUS = np.full(4, 0.5, np.float32)
+WHERE = "is of float32; it must be of bools"
+
+
+def traced_gamma(gamma):
+    return losses.iou_loss(BOXES, BOXES, kind="focal_eiou", gamma=gamma)
+
+
+REFUSED = {
+    "an image size of other boxes": (
+        lambda: losses.iou_loss(BOXES, BOXES, kind="mpdiou", image_size=np.ones((3, 2))),
+        ValueError,
+        r"image_size has shape \(3,\); it must be \(5,\), one for each box of boxes",
+    ),
+    "an infinite image size": (
+        lambda: losses.iou_loss(BOXES, BOXES, kind="mpdiou", image_size=(np.inf, 3)),
+        ValueError,
+        "both numbers must be finite and above 0",
+    ),
+    "a traced gamma": (lambda: jax.jit(traced_gamma)(0.5), TypeError, "gamma is traced; it must"),
+    "an array of gammas": (lambda: traced_gamma(np.ones(5)), ValueError, "gamma has shape"),
+    "a list as a kind": (
+        lambda: losses.iou_loss(BOXES, BOXES, kind=["iou"]),
+        ValueError,
+        r"iou_loss knows the kinds .*, not \['iou'\]",
+    ),
+    "wiou as a kind": (
+        lambda: losses.iou_loss(BOXES, BOXES, kind="wiou"),
+        ValueError,
+        "use wise_iou_loss",
+    ),
+    "nwd as a kind": (
+        lambda: losses.iou_loss(BOXES, BOXES, kind="nwd"),
+        ValueError,
+        "use normalized_wasserstein_distance",
+    ),
+    "floats as positives": (
+        lambda: losses.iou_balanced_classification_weights(IOUS, IOUS, IOUS),
+        TypeError,
+        f"positive {WHERE}",
+    ),
+    "labels as positives": (
+        lambda: losses.iou_balanced_classification_weights(IOUS, IOUS, LABELS),
+        TypeError,
+        "positive is of int64; it must be of bools, such as labels >= 0 for positives",
+    ),
+    "floats as positives of CARL": (
+        lambda: losses.carl_weights(IOUS, IOUS),
+        TypeError,
+        f"positive {WHERE}",
+    ),
+    "floats as a mask of a ranking": (
+        lambda: losses.rank_and_sort_loss(LOGITS, LABELS, IOUS, where=IOUS),
+        TypeError,
+        f"where {WHERE}",
+    ),
+    "floats as a mask of GHM": (
+        lambda: losses.ghm_c_loss(LOGITS, LABELS, where=LOGITS),
+        TypeError,
+        f"where {WHERE}",
+    ),
+    "floats as a mask of a correlation": (
+        lambda: losses.correlation_loss(IOUS, IOUS, where=IOUS),
+        TypeError,
+        f"where {WHERE}",
+    ),
+    "floats as a mask of Wise-IoU": (
+        lambda: losses.wise_iou_weights(IOUS, 1.0, where=IOUS),
+        TypeError,
+        f"where {WHERE}",
+    ),
+    "a mean below 0": (
+        lambda: losses.wise_iou_weights(IOUS, -1.0),
+        ValueError,
+        "mean is -1.0; it must be at least 0",
+    ),
+    "complex IoUs": (
+        lambda: losses.quality_focal_loss(LOGITS, LABELS, IOUS.astype(complex)),
+        TypeError,
+        "ious is of complex128; it must be of real numbers",
+    ),
+    "words as IoUs": (
+        lambda: losses.quality_focal_loss(LOGITS, LABELS, "none"),
+        TypeError,
+        "ious is of <U4; it must be of real numbers",
+    ),
+    "no labels": (
+        lambda: losses.sigmoid_focal_loss(LOGITS, None),
+        TypeError,
+        "labels must be an array of integers, not None",
+    ),
+    "labels of one image": (
+        lambda: losses.isr_p_weights(IOUS, IOUS, LABELS, LABELS),
+        ValueError,
+        r"labels has shape \(4,\); it must be \[B, N\]",
+    ),
+    "a label alone": (
+        lambda: losses.hard_negative_mask(0.5, 1),
+        ValueError,
+        r"labels has shape \(\); it must be \[..., N\]",
+    ),
+    "class weights below 0": (
+        lambda: losses.sigmoid_focal_loss(LOGITS, LABELS, class_weights=np.array([1, -1, 1])),
+        ValueError,
+        "class_weights is .*; all must be at least 0",
+    ),
+    "a ratio that float32 cannot hold": (
+        lambda: losses.balanced_l1_loss(BOXES, BOXES, alpha=0.01),
+        ValueError,
+        "gamma is 1.5; it must be above 0 and at most 0.8",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_one_sentence_names_the_argument(case):
+    call, kind, words = REFUSED[case]
+    with pytest.raises(kind, match=words):
+        call()
+
+
+def test_an_interval_of_focaler_may_be_an_array():
+    expected = losses.iou_loss(BOXES, BOXES + 1, focaler=(0.0, 0.95))
+    found = losses.iou_loss(BOXES, BOXES + 1, focaler=np.array([0.0, 0.95]))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.01, 0.1, 0.3])
+@pytest.mark.parametrize("count", [6, 7, 10, 11])
+def test_equal_scores_or_ious_have_no_correlation(value, count):
+    """Their mean is rounded, so they seem to differ from it."""
+    equal = jnp.full(count, value)
+    others = jnp.linspace(0.2, 0.9, count)
+    for scores, ious in ((equal, others), (others, equal)):
+        for kind in ("pearson", "spearman"):
+            found = jax.value_and_grad(losses.correlation_loss)(scores, ious, kind=kind)
+            assert float(found[0]) == 0.0
+            np.testing.assert_array_equal(found[1], np.zeros(count))
+
+
+def test_scores_that_differ_a_little_are_correlated():
+    scores = 0.5 + 1e-5 * jnp.arange(6.0)
+    found = losses.correlation_loss(scores, jnp.arange(6.0) / 10, kind="pearson")
+    np.testing.assert_allclose(found, 0.0, atol=1e-3)
+    assert float(losses.correlation_loss(scores, -jnp.arange(6.0) / 10, kind="pearson")) > 1.9
+
+
+def test_the_largest_numbers_have_finite_losses():
+    largest = np.float32(3e38)
+    found, _ = losses.ghm_r_loss(jnp.array([largest]), jnp.array([-largest]))
+    gradient = jax.grad(lambda x: jnp.sum(losses.ghm_r_loss(x, jnp.array([-largest]))[0]))
+    assert np.isfinite(found).all() and np.isfinite(gradient(jnp.array([largest]))).all()
+    logits = jnp.array([largest, -largest, largest])
+    assert np.isfinite(losses.distribution_focal_loss(logits, 2.0))
+    deltas = jnp.array([0.0, 1e-6, 0.5, 1.0, 9.0])
+    for alpha in (0.02, 0.5):
+        values, gradients = jax.vmap(
+            jax.value_and_grad(lambda d, alpha=alpha: losses.balanced_l1_loss(d, 0.0, alpha=alpha))
+        )(deltas)
+        assert np.isfinite(values).all() and np.isfinite(gradients).all()
