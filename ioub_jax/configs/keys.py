@@ -572,8 +572,8 @@ KEYS = (
             *("focal", "quality_focal", "varifocal", "mal", "ia_bce", "ghm_c"),
             *("rank_and_sort", "bucketed_rank_and_sort", "average_lrp", "softmax"),
         ),
-        "The classification loss; softmax is for SSD only. docs/losses.md describes all losses "
-        "and how to choose them.",
+        "The classification loss; softmax is for SSD and SSDLite only. docs/losses.md describes "
+        "all losses and how to choose them.",
         ssd="softmax",
     ),
     Key(
@@ -1460,8 +1460,8 @@ KEYS = (
         "evaluation.backend",
         "faster_coco_eval",
         one_of("faster_coco_eval", "pycocotools"),
-        "The package that computes COCO's metrics; pycocotools returns the same numbers, ten "
-        "times slower.",
+        "The package that computes COCO's metrics; pycocotools returns the same numbers, about "
+        "seven times slower.",
     ),
     Key(
         "evaluation.losses",
