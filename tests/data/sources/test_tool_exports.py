@@ -1,4 +1,4 @@
-"""Each row of "What each tool writes" in docs/data.md, on a file that the tool itself has written.
+"""Each row of "Exports of annotation tools" in docs/data.md, on a file that the tool has written.
 
 `pytest -rP tests/data/sources/test_tool_exports.py` prints the errors of the table.
 """
@@ -16,7 +16,7 @@ from ioub_jax.data.sources import CocoSource, VocSource, YoloSource
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
 PAGE = DATA.parents[1] / "docs" / "data.md"
-_SECTION = PAGE.read_text().partition("\n## What each tool writes\n")[2].partition("\n## ")[0]
+_SECTION = PAGE.read_text().partition("\n## Exports of annotation tools\n")[2].partition("\n## ")[0]
 #: The file of a row -> its largest error in pixels, or 'refused'.
 ROWS = {
     file: error
