@@ -119,7 +119,7 @@ class Tiles:
     shown: np.ndarray
 
     def whole_somewhere(self, count: int) -> np.ndarray:
-        """Whether each of the `count` objects of the images is complete in some tile.
+        """Mask of those of the `count` objects of the images that are complete in some tile.
 
         Returns:
           bool `[count]`.

@@ -104,7 +104,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class ErrorCosts:
-    """What the kinds of errors cost at one IoU, in AP at this IoU.
+    """Costs of the kinds of errors at one IoU, in AP at this IoU.
 
     Attributes:
       spreads: arm -> kind of error -> spread.

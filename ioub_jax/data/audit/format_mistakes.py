@@ -94,7 +94,7 @@ def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
 
 
 def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarray:
-    """Whether each box, read in a layout, has an area and is inside its image: bool `[m]`.
+    """Mask of the boxes that, read in a layout, have an area and are inside their image: `[m]`.
 
     With `unit`, images have height 1 and width 1.
     """

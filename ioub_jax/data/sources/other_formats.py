@@ -94,7 +94,7 @@ _BY_KEYS: tuple[tuple[tuple[str, ...], OtherFormat], ...] = (
         "open and save it in LabelImg as Pascal VOC, and set config.data.source='voc'")),
 )  # fmt: skip
 
-#: What CVAT calls "CVAT for images".
+#: The format that CVAT calls "CVAT for images".
 CVAT = OtherFormat("CVAT's XML", "export as COCO there, or " + _GLOBOX.format("FILE", "cvat"))
 _BY_SUFFIX = {
     ".yaml": OtherFormat("YOLO's (its description of a data set)", _YOLO),
