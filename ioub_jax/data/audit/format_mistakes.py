@@ -258,4 +258,4 @@ def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}%"
