@@ -202,7 +202,7 @@ def topology_devices(topology: str) -> Sequence[Any]:
     """The devices of a TPU topology, which need not be attached.
 
     Args:
-      topology: a chip and its grid, as 'v5e:4x4' or 'v4:2x2x2'.
+      topology: a chip and its grid, such as 'v5e:4x4' or 'v4:2x2x2'.
 
     Raises:
       ConfigError: there is no such chip or grid, or libtpu is not installed.

@@ -230,7 +230,7 @@ def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
         )
     if pixels == "zero_based" and ones >= _FEWEST_ONES and not evidence.below:
         return (
-            f"Your boxes look 1-based, as VOC's: {ones} xmin or ymin are 1 and none is 0. "
+            f"Your boxes look 1-based, like VOC's: {ones} xmin or ymin are 1 and none is 0. "
             f"Set config.data.voc.pixels={decision.pixels!r}."
         )
     return None
