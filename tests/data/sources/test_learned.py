@@ -24,7 +24,7 @@ TREATMENTS = st.sampled_from(["ignore", "drop", "keep"])
 
 def numbers(line):
     """Listed, learned and the counts of what is not, as the line says them."""
-    left_out = re.search(r"; not ([^;]+)", line)
+    left_out = re.search(r"; left out: ([^;]+)", line)
     counts = [int(n) for n in re.findall(r"(?:^|, )(\d+) ", left_out[1])] if left_out else []
     if found := re.search(r": all (\d+) ", line):
         return int(found[1]), int(found[1]), counts
