@@ -2,7 +2,7 @@
 
 The defaults suit BCCD (github.com/Shenggan/BCCD_Dataset: blood cells, 640x480, three classes; it
 has two boxes without area, hence `on_error=skip`). On its official test split this reaches AP .486,
-AP50 .854, AP75 .516 after 44 minutes on 2 CPU cores (docs/results):
+AP50 .854, AP75 .516 after 44 minutes on 2 shared CPU cores (docs/results):
 
 python -m experiments.train --config=configs/voc_folder_retinanet.py --workdir=runs/cells \
   --config.data.voc.root=PATH_OF_BCCD --config.data.on_error=skip

@@ -11,7 +11,7 @@ if __name__ == "__main__":
         {
             "benchmark": "Measures the cost of this project, alone and compared with others.",
             "fuzz": "Changes valid files of every format at random and reads them.",
-            "release": "Builds wheel and sdist, and tries them in empty environments.",
-            "soak": "Trains with a kill at a random moment every few minutes, compares the bits.",
+            "release": "Builds the wheel and the sdist, and tries them in empty environments.",
+            "soak": "Kills a training run at random moments, and compares its bits.",
         },
     )

@@ -32,7 +32,7 @@ class Chip(NamedTuple):
     """Published numbers of a chip (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e and tpu7x).
 
     Attributes:
-      memory: the HBM in GB.
+      memory: the HBM in GiB.
       teraflops: the peak in bfloat16, in TFLOP/s.
       bandwidth: the bandwidth of the HBM, in GB/s.
       options: compiler options by which the whole chip is one device; v4 and v5p have two
@@ -162,7 +162,7 @@ class Plan:
         if not self.fits:
             return f"{title}\n  does not fit: {self.reason}"
         memory = self.argument_bytes + self.output_bytes + self.temporary_bytes
-        capacity = f"{self.chip.memory / parts:g} GB"
+        capacity = f"{self.chip.memory / parts:g} GiB"
         lines = [
             f"  fits: {_gib(memory)} of {capacity} on each {device} (arguments "
             f"{_gib(self.argument_bytes)}, output {_gib(self.output_bytes)}, temporary "
@@ -202,7 +202,7 @@ def topology_devices(topology: str) -> Sequence[Any]:
     """The devices of a TPU topology, which need not be attached.
 
     Args:
-      topology: a chip and its grid, as 'v5e:4x4' or 'v4:2x2x2'.
+      topology: a chip and its grid, such as 'v5e:4x4' or 'v4:2x2x2'.
 
     Raises:
       ConfigError: there is no such chip or grid, or libtpu is not installed.

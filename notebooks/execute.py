@@ -1,14 +1,15 @@
-"""Runs notebooks without a browser, and strips what running leaves in them: `make notebooks`.
+"""Runs notebooks without a browser, or removes their outputs: `make notebooks`.
 
 python -m notebooks.execute losses frameworks train torchvision
 python -m notebooks.execute --strip
 
-A cell that fails ends it with that cell's error and exit code 1. The executed copies, with their
-figures, are written to `runs/notebooks/`; the notebooks themselves are not touched. SHORT=1, set
-here unless SHORT is set, makes trainings a few steps long: every cell runs, nothing is learned.
+If a cell fails, the program ends with its error and exit code 1. The executed copies, with their
+figures, are written to `runs/notebooks/`; the notebooks themselves do not change. SHORT=1, which is
+set here unless SHORT is set, makes training runs a few steps long: every cell runs, but nothing is
+learned.
 
-Where torchvision's published weights cannot be had, torchvision.ipynb gets random ones under
-torchvision's names, and says so; where no COCO is named, it gets drawn images in COCO's format.
+If torchvision's published weights are not available, torchvision.ipynb gets random ones under
+torchvision's names, and says so; if COCO is not set, it gets drawn images in COCO's format.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def read(name: str) -> nbformat.NotebookNode:
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """A copy without outputs, execution counts and whatever the machine that ran it left in it."""
+    """A copy without outputs, execution counts and the metadata of the machine that ran it."""
     copy = nbformat.from_dict(notebook)
     copy.metadata = nbformat.from_dict({"language_info": {"name": "python"}})
     for cell in copy.cells:
@@ -58,7 +59,7 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def strip(name: str) -> None:
-    """Strips a notebook where it is."""
+    """Removes the outputs of a notebook in place."""
     files.write_text(FOLDER / f"{name}.ipynb", nbformat.writes(stripped(read(name))) + "\n")
 
 
@@ -88,7 +89,7 @@ def drawn_coco(root: pathlib.Path) -> None:
 
 
 def inputs(scratch: pathlib.Path) -> dict[str, str]:
-    """The environment variables that notebooks look at, for those that are not set."""
+    """Environment variables for the notebooks, with defaults for those that are not set."""
     chosen = {"SHORT": "1", "RUNS": str(scratch / "runs")}
     if "WEIGHTS" not in os.environ:
         chosen["WEIGHTS"] = WEIGHTS
@@ -105,7 +106,7 @@ def inputs(scratch: pathlib.Path) -> dict[str, str]:
 
 
 def execute(name: str, environment: dict[str, str], out: pathlib.Path) -> None:
-    """Runs a notebook from top to bottom, and writes it with what it showed, up to a failure too.
+    """Runs a notebook from top to bottom, and writes it with its outputs, even if a cell fails.
 
     Raises:
       CellExecutionError: a cell failed.
@@ -129,10 +130,14 @@ def execute(name: str, environment: dict[str, str], out: pathlib.Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs or strips the notebooks that are named, all of them where none is."""
+    """Runs or strips the named notebooks, by default all of them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--strip", action="store_true", help="strip them instead of running them")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"notebooks: {', '.join(NAMES)}; by default all"
+    )
+    parser.add_argument(
+        "--strip", action="store_true", help="remove their outputs instead of running them"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=FOLDER.parent / "runs" / "notebooks")
     parsed = parser.parse_args(arguments)
     names = parsed.names or NAMES

@@ -1,11 +1,11 @@
-"""Writes where the repository is public into the notebooks: badges, and the wheel they install.
+"""Writes the public address of the repository into the notebooks: badges, and their wheel.
 
 python -m notebooks.links
 
 The address is `Repository` under [project.urls] in pyproject.toml, such as
-https://github.com/OWNER/NAME, and stands nowhere else; without it there are no badges, and the
-notebooks look for a wheel beside them. The wheel is that of the release of this version, which is
-tagged vVERSION and has it as a file.
+https://github.com/OWNER/NAME, and is set nowhere else. Without it, there are no badges, and the
+notebooks search for a wheel next to them. The wheel is a file of the release of this version, whose
+tag is vVERSION.
 """
 
 import re
@@ -24,7 +24,7 @@ _COLAB = "https://colab.research.google.com"
 
 
 def repository() -> str:
-    """The address of the repository, without a slash at its end; empty while it is not public."""
+    """The address of the repository without a slash at its end; empty before it is public."""
     path = execute.FOLDER.parent / "pyproject.toml"
     project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     return str(project.get("urls", {}).get("Repository", "")).removesuffix("/")
@@ -34,7 +34,7 @@ def badge(name: str, address: str) -> str:
     """The badge that opens a notebook on Colab, as Markdown.
 
     Raises:
-      ValueError: Colab opens notebooks of GitHub alone.
+      ValueError: the address is not on GitHub, and Colab opens only notebooks on GitHub.
     """
     parts = urllib.parse.urlsplit(address)
     if parts.netloc != "github.com" or not re.fullmatch(r"/[\w.-]+/[\w.-]+", parts.path):
@@ -53,9 +53,9 @@ def linked(notebook: nbformat.NotebookNode, name: str, address: str) -> nbformat
     """A copy with the badge and the wheel of a repository, or of none.
 
     Args:
-      notebook: with or without them.
-      name: of the notebook.
-      address: as `repository` gives it.
+      notebook: a notebook with or without badge and wheel.
+      name: its name.
+      address: the result of `repository`.
     """
     copy = nbformat.from_dict(notebook)
     title = copy.cells[0]

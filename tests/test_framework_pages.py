@@ -71,7 +71,7 @@ def test_flax_nnx(monkeypatch):
     # The stem, two norms in each of four blocks, and one in the shortcuts of three: 12 norms.
     assert len(nnx.to_flat_state(nnx.state(names["model"], nnx.BatchStat))) == 24
     init = functools.partial(names["detector"].network.init, train=False)
-    expected = jax.eval_shape(init, jax.random.key(0), names["labelled"]["image"])
+    expected = jax.eval_shape(init, jax.random.key(0), names["labeled"]["image"])
     assert jax.tree.map(jnp.shape, names["variables"]) == jax.tree.map(jnp.shape, expected)
 
 

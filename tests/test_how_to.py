@@ -106,7 +106,7 @@ def test_add_a_data_source(copy):
     follow("add-a-data-source.md", copy)
     found, skipped, lost, raised = run(copy, "-c", TABLE).splitlines()
     assert found == "2 [[80.0, 30.0, 120.0, 70.0]] [1] (100, 200, 3)"
-    assert skipped == "data/train.csv:4: 'a.png,80,30,320,70,dog' is no box; repair the row."
+    assert skipped == "data/train.csv:4: 'a.png,80,30,320,70,dog' is not a box; repair the row."
     assert lost.startswith("data/images/c.png: is not an image with a readable size")
     advice = ", or set config.data.on_error='skip' to leave the box out."
     assert raised == skipped.removesuffix(".") + advice

@@ -255,7 +255,7 @@ def test_a_detector_says_what_it_is(workdir, detector):
     )
     changes = {"evaluation.suppression": "soft_nms_gaussian", "data.tiles.size": 64}
     of_tiles = repr(ioub_jax.load(workdir, changes=changes))
-    assert "tiles of 64 pixels with an overlap of 20 %; scores above 0, soft_nms_gaussian with" in (
+    assert "tiles of 64 pixels with an overlap of 20%; scores above 0, soft_nms_gaussian with" in (
         of_tiles
     )
 

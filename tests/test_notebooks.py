@@ -89,7 +89,7 @@ def elsewhere(monkeypatch, folder, *packages):
 
 def test_elsewhere_one_sentence_asks_for_a_wheel(tmp_path, monkeypatch):
     elsewhere(monkeypatch, tmp_path)
-    with pytest.raises(RuntimeError, match="no wheel lies beside it: put one there, or set WHEEL"):
+    with pytest.raises(RuntimeError, match="no wheel next to it: put one there, or set WHEEL"):
         run_first_cell()
     with pytest.raises(RuntimeError, match="restart the session"):  # the tests have jax loaded
         run_first_cell("https://example.org/ioub_jax-1.whl")
@@ -106,7 +106,7 @@ def test_an_accelerator_that_jax_does_not_use_is_told(tmp_path, monkeypatch, cap
     elsewhere(monkeypatch, tmp_path, "ioub_jax")
     monkeypatch.setattr(glob, "glob", lambda pattern: ["/dev/accel0"] * ("accel" in pattern))
     run_first_cell()
-    assert "There is a GPU or TPU that jax does not use" in capsys.readouterr().out
+    assert "jax does not use the GPU or TPU of this machine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

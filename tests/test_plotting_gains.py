@@ -86,11 +86,11 @@ def test_other_metrics_are_not_drawn_in_hundredths(tmp_path, drawn):
     heights = [axes.lines[1].get_ydata() for axes in figure.axes[2:]]
     assert [list(each) for each in heights] == [[-2.0, 4.0], [-0.02, 0.04]]
     assert [axes.get_ylabel() for axes in figure.axes[2:]] == [
-        "difference from the first,\n95 % interval (hundredths)",
+        "difference from the first,\n95% interval (hundredths)",
         "not in hundredths",
     ]
     plotting.comparison(tmp_path / "b.png", values, intervals, metrics=metrics[1:])
-    assert drawn[1].axes[1].get_ylabel() == "difference from the first,\n95 % interval"
+    assert drawn[1].axes[1].get_ylabel() == "difference from the first,\n95% interval"
 
 
 def names_of_rows(figure):

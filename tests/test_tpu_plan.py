@@ -27,7 +27,7 @@ def test_memory_is_shown_beside_that_of_the_chip():
     sizes = {"argument_bytes": 2**30, "output_bytes": 2**29, "temporary_bytes": 3 * 2**30}
     text = made(flops=1.0, bytes_accessed=1.0, **sizes).describe()
     # 1 + 0.5 + 3 = 4.5, and 3 GiB for 4 images are 0.75 an image.
-    assert "fits: 4.50 GiB of 16 GB" in text
+    assert "fits: 4.50 GiB of 16 GiB" in text
     assert "0.75 GiB temporary" in text
 
 
@@ -42,7 +42,7 @@ def test_a_chip_of_two_devices_is_planned_by_the_device():
     text = bound.describe()
     assert text.startswith("tpu7x:2x2x1: 4 chips of 2 devices, 8 images of 800x1344 on each device")
     # 4 GiB and 73.8 GB for 8 images are .5 GiB and 9.225 GB an image.
-    assert "fits: 4.00 GiB of 96 GB on each device" in text
+    assert "fits: 4.00 GiB of 96 GiB on each device" in text
     assert "9.22 GB accessed, 0.50 GiB temporary" in text
     assert bound.record()["temporary_bytes_per_image"] == 2**29
 

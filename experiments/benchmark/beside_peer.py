@@ -22,22 +22,22 @@ PEER = flags.DEFINE_enum(
     "The peer that does the same work; `layers` and `gpu` work without one.",
 )
 PEER_PYTHON = flags.DEFINE_string(
-    "peer_python", ".venv-peers/bin/python", "The Python with the peer; see `make peers`."
+    "peer_python", ".venv-peers/bin/python", "The Python that has the peer, from `make peers`."
 )
-_SIZE = flags.DEFINE_string("size", None, "Height and width of the images, as 256x320.")
+_SIZE = flags.DEFINE_string("size", None, "Height and width of the images, such as 256x320.")
 _CANDIDATES = flags.DEFINE_integer("candidates", None, "Boxes of `nms` and `iou`.", lower_bound=1)
 
 _ARM = flags.DEFINE_string(
-    "arm", "baseline", "Losses of `step` and `objective`; baseline has torchvision's own."
+    "arm", "baseline", "Losses of `step` and `objective`; `baseline` has those of torchvision."
 )
 _DETECTOR = flags.DEFINE_enum(
-    "detector", "retinanet", ["retinanet", "fcos"], "Of `step`, `inference` and `compile`."
+    "detector", "retinanet", ["retinanet", "fcos"], "Detector of `step`, `inference` and `compile`."
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype",
     "float32",
     ["float32", "bfloat16"],
-    "Of `step`, `inference` and `objective`; a peer computes in bfloat16 under its autocast.",
+    "Data type of `step`, `inference` and `objective`; a peer uses its autocast for bfloat16.",
 )
 
 # Short work is repeated for at least this long.

@@ -26,15 +26,17 @@ _NO_MACHINE_CODE_EFFORT: Any = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
-BATCH = flags.DEFINE_integer("batch", None, "Images.", lower_bound=1)
+BATCH = flags.DEFINE_integer("batch", None, "Images in a batch.", lower_bound=1)
 IMAGES = flags.DEFINE_integer("images", None, "Images of a whole data set.", lower_bound=1)
 BOXES = flags.DEFINE_integer(
-    "boxes", None, "Ground-truth slots of an image, or all of a file.", lower_bound=1
+    "boxes", None, "Ground-truth slots of an image, or boxes of a whole file.", lower_bound=1
 )
-CLASSES = flags.DEFINE_integer("classes", None, "Classes.", lower_bound=1)
-LOSSES = flags.DEFINE_list("losses", None, "Arms of the league beside the baseline, or all.")
+CLASSES = flags.DEFINE_integer("classes", None, "Number of classes.", lower_bound=1)
+LOSSES = flags.DEFINE_list("losses", None, "Losses to compare with the baseline; by default all.")
 PNG = flags.DEFINE_string("png", None, "A file for the curves of `growth` or `losses`.")
-BACKBONE = flags.DEFINE_string("backbone", "resnet50", "Of the train step, or of the weights.")
+BACKBONE = flags.DEFINE_string(
+    "backbone", "resnet50", "Backbone of the training step, or of the weights."
+)
 
 
 def _sizes() -> tuple[int, int, int]:
@@ -164,13 +166,13 @@ def families_cost() -> dict[str, Any]:
 
 
 def arms_cost() -> dict[str, Any]:
-    """Overhead of every arm of the league over the train step with focal loss and smooth L1.
+    """Overhead of every loss of the league over the train step with focal loss and smooth L1.
 
-    The steps include the metrics, as in a training. The metrics compute the IoU of every positive
-    for smooth L1, too.
+    The steps include the metrics, as in a training run. The metrics compute the IoU of every
+    positive for smooth L1, too.
 
     Raises:
-      ConfigError: `--losses` names an arm that the league does not have.
+      ConfigError: `--losses` names an unknown arm.
     """
     check_arms()
     plain = train_step_cost("baseline", with_metrics=True)
@@ -188,7 +190,7 @@ def check_arms() -> str:
     unknown = [arm for arm in LOSSES.value or () if arm not in loss_arms.ALL]
     if unknown:
         raise ConfigError(
-            f"--losses={','.join(unknown)}: the league has no such arm; it has "
+            f"--losses={','.join(unknown)}: there is no such loss; there are "
             f"{', '.join(loss_arms.ALL)}."
         )
     return f"{len(LOSSES.value or loss_arms.ALL)} train steps beside the baseline's, compiled only"

@@ -16,7 +16,7 @@ from ioub_jax.evaluation.coco_format import DetectionCollector
 _DETECTIONS = flags.DEFINE_integer(
     "detections",
     500_000,
-    "Detections of `metrics` and `report`; at least one an image.",
+    "Detections of `metrics` and `report`; at least one per image.",
     lower_bound=1,
 )
 

@@ -27,7 +27,7 @@ from ioub_jax.from_config import training_parts
 from ioub_jax.training import train_state
 
 _DIRECT = flags.DEFINE_bool(
-    "direct", False, "In `layers`, also XLA's own convolution with its own gradients."
+    "direct", False, "For `layers`: also measure XLA's own convolution with its own gradients."
 )
 
 PARTS = ("forward", "by inputs", "by kernel")

@@ -1,5 +1,6 @@
-"""The losses that the league compares, as the keys of `config.loss` that select them.
+"""The losses of the league, as the keys of `config.loss` that select them.
 
+The league compares every loss with the baseline on the same data, with the same schedule and seeds.
 The weight of a loss is that of its paper or of its authors' code, from the table in docs/losses.md,
 or 1 if none is known.
 """

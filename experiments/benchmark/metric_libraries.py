@@ -17,12 +17,13 @@ from ioub_jax.evaluation import evaluate_detections
 _ENVIRONMENT = flags.DEFINE_string(
     "environment",
     ".venv-metrics",
-    "Of `libraries`: the virtual environment of the metric libraries, made where there is none.",
+    "For `libraries`: the virtual environment of the metric libraries, created if it does not "
+    "exist.",
 )
 _TRUTH = flags.DEFINE_string(
-    "truth", None, "Of `libraries`: a COCO JSON, to compare real detections as well."
+    "truth", None, "For `libraries`: a COCO JSON, to compare real detections as well."
 )
-_RESULTS = flags.DEFINE_string("results", None, "Of `libraries`: COCO results for --truth.")
+_RESULTS = flags.DEFINE_string("results", None, "For `libraries`: COCO results for --truth.")
 
 #: The packages of the environment; torchmetrics needs torch.
 PACKAGES = (
@@ -73,7 +74,7 @@ def check_libraries() -> str:
         if path is not None and not pathlib.Path(path).is_file():
             raise ConfigError(f"There is no such file: --{name}={path}")
     real = "" if _TRUTH.value is None else f" and {_TRUTH.value}"
-    return f"{len(made_sets())} made sets{real}, by the libraries of {_ENVIRONMENT.value}"
+    return f"{len(made_sets())} synthetic sets{real}, by the libraries of {_ENVIRONMENT.value}"
 
 
 def our_numbers(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> list[float]:

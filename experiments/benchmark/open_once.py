@@ -21,7 +21,7 @@ from ioub_jax.data.sources.learned import count_learned, with_learned_images
 def opened(folder: pathlib.Path) -> tuple[Source, Learned]:
     """The training data and its learned objects, as `from_config.data_parts` opens it."""
     source = CocoSource(folder / "instances.json", folder / "images", split="train")
-    rules = Rules(keep_empty=False, max_boxes=100, verb="trained on")
+    rules = Rules(keep_empty=False, max_boxes=100, verb="used for training")
     source = with_reading(source, "coco train")
     return with_learned_images(source, rules), count_learned(source, rules)
 

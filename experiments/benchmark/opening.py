@@ -26,7 +26,7 @@ from experiments.benchmark.rates import REPEATS
 from experiments.benchmark.timing import rounded
 from ioub_jax.errors import ConfigError
 
-_POLYGONS = flags.DEFINE_boolean("polygons", True, "Whether its boxes have segmentations.")
+_POLYGONS = flags.DEFINE_boolean("polygons", True, "Whether the boxes have segmentations.")
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _CLASSES = 80

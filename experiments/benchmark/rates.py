@@ -21,8 +21,8 @@ from ioub_jax.from_config import data_parts, sampling_parts
 from ioub_jax.models import vgg
 
 CONFIG = command_line.define_config(required=False)
-_BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input, each time.", lower_bound=1)
-REPEATS = flags.DEFINE_integer("repeats", 5, "Times it is measured.", lower_bound=1)
+_BATCHES = flags.DEFINE_integer("batches", 8, "Batches of input in each repetition.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Number of repetitions.", lower_bound=1)
 _WEIGHTS = flags.DEFINE_string(
     "weights", None, "File or name of the weights of a backbone or of a detector."
 )

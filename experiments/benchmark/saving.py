@@ -61,6 +61,6 @@ def _one_save(state: Any, config: dict[str, Any]) -> dict[str, Seconds]:
         whole = timing.now()
     return {
         "checksums": summed - start,
-        "until the training goes on": returned - summed,
+        "until training continues": returned - summed,
         "whole save": whole - summed,
     }

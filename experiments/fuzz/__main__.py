@@ -18,10 +18,12 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_MINUTES = flags.DEFINE_float("minutes", 60.0, "How long.", lower_bound=0.0)
-_CORPUS = flags.DEFINE_string("corpus", "runs/fuzz", "The folder that keeps what is interesting.")
-_READERS = flags.DEFINE_list("readers", None, "Which formats; all where none is named.")
-_SEED = flags.DEFINE_integer("seed", None, "Of what is random; another one each time where unset.")
+_MINUTES = flags.DEFINE_float("minutes", 60.0, "Minutes to run.", lower_bound=0.0)
+_CORPUS = flags.DEFINE_string("corpus", "runs/fuzz", "The folder of the corpus.")
+_READERS = flags.DEFINE_list("readers", None, "The formats to read; by default all.")
+_SEED = flags.DEFINE_integer(
+    "seed", None, "Seed of the random changes; by default, a new one each time."
+)
 
 if __name__ == "__main__":
     command_line.parse_flags()

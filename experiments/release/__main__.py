@@ -1,11 +1,12 @@
-"""Builds wheel and sdist, and tries them as a user without a clone.
+"""Builds the wheel and the sdist, and tries them as a user without a clone.
 
 python -m experiments.release --output=dist
 
 The sdist is built from the clone and the wheel from the sdist, as pip does. The checks cover the
 version in every file that names it, the contents, the metadata, the losses in an environment with
-only jax (from the sdist), and a training in one with the extra `train` (from the wheel). If a check
-fails, the exit code is 1, with a sentence for each fault. The two environments take some minutes.
+only jax (from the sdist), and a training run in one with the extra `train` (from the wheel). If a
+check fails, the exit code is 1, with a sentence for each fault. The two environments take some
+minutes.
 """
 
 import pathlib
@@ -16,7 +17,7 @@ from absl import flags
 
 from ioub_jax.commands import command_line
 
-_OUTPUT = flags.DEFINE_string("output", "dist", "The folder for wheel and sdist.")
+_OUTPUT = flags.DEFINE_string("output", "dist", "The folder for the wheel and the sdist.")
 _INSTALL = flags.DEFINE_bool("install", True, "Whether to install them in empty environments.")
 
 if __name__ == "__main__":
@@ -49,7 +50,7 @@ def main() -> None:
             faults.append(str(error))
     if faults:
         raise ConfigError("\n".join(faults))
-    print(f"All is as it must be, on Python {platform.python_version()}.")
+    print(f"All checks passed on Python {platform.python_version()}.")
 
 
 def dry_run() -> Sequence[str]:

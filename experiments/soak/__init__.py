@@ -1,1 +1,1 @@
-"""A long training that is killed at random moments, beside an undisturbed one: `make soak`."""
+"""A long training run that is killed at random moments, and an uninterrupted one: `make soak`."""

@@ -1,12 +1,12 @@
-"""Kills a training at random moments, and compares its bits with those of an undisturbed one.
+"""Kills a training run at random moments, and compares its bits with an uninterrupted run.
 
 python -m experiments.soak --minutes=60 --workdir=runs/soak --config=configs/shapes_retinanet.py
 python -m experiments.soak --minutes=600 --kill_minutes=5 --workdir=runs/soak_night --config=...
 
-One training of the configuration runs undisturbed. A second one of the same length repeatedly gets
-a SIGKILL or a SIGTERM and is started again each time. At the end, both must have the same bits, and
-neither memory nor open files nor processes may have grown. The observations are printed as JSON and
-written to soak.json in the workdir; the exit code is 1 if there is a failure.
+One training run of the configuration is not interrupted. A second one of the same length repeatedly
+gets a SIGKILL or a SIGTERM and is started again each time. At the end, both must have the same
+bits, and neither memory nor open files nor processes may have grown. The observations are printed
+as JSON and written to soak.json in the workdir; the exit code is 1 if there is a failure.
 """
 
 import json
@@ -20,14 +20,16 @@ from ioub_jax.commands import command_line
 
 _CONFIG = command_line.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "A new folder for both runs.", required=True)
-_MINUTES = flags.DEFINE_float("minutes", 60.0, "About how long all shall take.", lower_bound=0.1)
+_MINUTES = flags.DEFINE_float(
+    "minutes", 60.0, "Approximate minutes for both runs.", lower_bound=0.1
+)
 _KILL_MINUTES = flags.DEFINE_float(
     "kill_minutes", 3.0, "The mean time from a start to its end by a signal.", lower_bound=0.01
 )
 _IMAGES = flags.DEFINE_integer(
-    "images", None, "How long both trainings are; what fits into the time where unset."
+    "images", None, "Length of both runs in images; by default, what fits into the time."
 )
-_SEED = flags.DEFINE_integer("seed", None, "Of the kills; another one each time where unset.")
+_SEED = flags.DEFINE_integer("seed", None, "Seed of the kills; by default, a new one each time.")
 
 if __name__ == "__main__":
     command_line.parse_flags()
@@ -37,12 +39,12 @@ from ioub_jax import files
 
 
 def of_training() -> list[str]:
-    """The flags of the configuration, which both trainings get."""
+    """The flags of the configuration, for both runs."""
     return [word for word in sys.argv[1:] if word.lstrip("-").startswith("config")]
 
 
 def main() -> None:
-    """Runs both trainings and prints the observations."""
+    """Starts both runs and prints the observations."""
     workdir = pathlib.Path(_WORKDIR.value)
     seen = killed_run.soak(
         of_training(),
@@ -61,7 +63,7 @@ def main() -> None:
 def dry_run() -> Sequence[str]:
     """Lines that describe what would be done."""
     return [
-        f"Two trainings with {' '.join(of_training())}, in {_WORKDIR.value}, about "
+        f"Two training runs with {' '.join(of_training())}, in {_WORKDIR.value}, about "
         f"{_MINUTES.value:g} minutes; one is ended every {_KILL_MINUTES.value:g} minutes."
     ]
 

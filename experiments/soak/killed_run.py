@@ -1,4 +1,4 @@
-"""Two trainings of one configuration, one of which is killed repeatedly, and their bits."""
+"""Two training runs of one configuration, one of which is killed repeatedly, and their bits."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from experiments.soak.starts import ENDINGS, Start
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import checkpoints
 
-#: The shares of the time for measuring the rate of the training, and for the undisturbed run. The
+#: The shares of the time for measuring the rate, and for the uninterrupted run. The
 #: killed run does the same work, is started many times, and repeats some of the work.
 _MEASURING, _WHOLE = 0.1, 0.35
 #: The keys of records that differ between runs with the same bits.
 _TIMES = {"seconds", "images_per_second", "data_wait_share", "checkpoint_wait_share"}
-#: The largest allowed growth in the undisturbed run, relative to its middle third.
+#: The largest allowed growth in the uninterrupted run, relative to its middle third.
 _MOST_GROWTH = 0.1
 
 
@@ -91,7 +91,7 @@ def _shared_memory() -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-# ------------------------------------------------------------------ the trainings
+# ------------------------------------------------------------------ the runs
 
 
 def _images_for(arguments: Sequence[str], workdir: pathlib.Path, minutes: float) -> int:
@@ -103,7 +103,7 @@ def _images_for(arguments: Sequence[str], workdir: pathlib.Path, minutes: float)
     rates = [line["images_per_second"] for line in lines if "images_per_second" in line]
     if not begun.is_as_promised or not rates:
         raise ConfigError(
-            f"The training had no rate after {begun.seconds:.0f} seconds, see "
+            f"The run had no rate after {begun.seconds:.0f} seconds, see "
             f"{workdir / 'measured.log'}; give more --minutes, or --images."
         )
     return int(float(np.median(rates)) * 60 * minutes * _WHOLE)
@@ -112,7 +112,7 @@ def _images_for(arguments: Sequence[str], workdir: pathlib.Path, minutes: float)
 def _whole_run(flags: Sequence[str], workdir: pathlib.Path) -> Start:
     whole = starts.start([*flags, f"--workdir={workdir / 'whole'}"], workdir / "whole.log")
     if whole.exit_code:
-        raise ConfigError(f"The training failed, see {workdir / 'whole.log'}.")
+        raise ConfigError(f"The run failed, see {workdir / 'whole.log'}.")
     return whole
 
 
@@ -181,7 +181,7 @@ def _failures(whole: Start, killed: Sequence[Start], seen: dict[str, Any]) -> li
 
 
 def _differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
-    """Describes the differences between two workdirs that should be equal."""
+    """Descriptions of the differences between two workdirs that should be equal."""
     differences = []
     for which in ("last", "best"):
         try:
@@ -205,7 +205,7 @@ def _differences(whole: pathlib.Path, killed: pathlib.Path) -> list[str]:
             differences.append(f"{name}.jsonl differs")
     sets = [_files_of(folder) for folder in (whole, killed)]
     if sets[0] != sets[1]:
-        differences.append(f"one workdir alone has {sorted(sets[0] ^ sets[1])[:5]}")
+        differences.append(f"only one workdir has {sorted(sets[0] ^ sets[1])[:5]}")
     return differences
 
 

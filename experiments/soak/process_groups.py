@@ -1,4 +1,4 @@
-"""The processes of a training as Linux reports them: memory, open files, processes left over."""
+"""The processes of a run as Linux reports them: memory, open files, processes left over."""
 
 import dataclasses
 import pathlib
@@ -8,7 +8,7 @@ _PROC = pathlib.Path("/proc")
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Resources of a training at a moment.
+    """Resources of a run at a moment.
 
     Attributes:
       seconds: the time since it was started.
@@ -38,7 +38,7 @@ def living(group: int) -> list[int]:
 
 
 def sample(main: int, seconds: float) -> Sample | None:
-    """The current resources of a training; None if its main process has ended."""
+    """The current resources of a run; None if its main process has ended."""
     try:
         lines = (_PROC / str(main) / "status").read_text().splitlines()
         files = len(list((_PROC / str(main) / "fd").iterdir()))
@@ -49,7 +49,7 @@ def sample(main: int, seconds: float) -> Sample | None:
 
 
 def growth(samples: list[Sample], name: str) -> dict[str, float]:
-    """Growth of a quantity between the middle and the last third of a training.
+    """Growth of a quantity between the middle and the last third of a run.
 
     The first third is left out: it compiles, fills the prefetch queues and has the first
     evaluations.

@@ -1,4 +1,4 @@
-"""One start of a training, which is watched until its end or ended by a signal."""
+"""One start of a training run, which is watched until its end or ended by a signal."""
 
 import dataclasses
 import os
@@ -14,13 +14,13 @@ from experiments.soak.process_groups import Sample
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _BETWEEN_SAMPLES = 1.0
-#: The time for a training to save after a SIGTERM, and for its workers to notice its end.
+#: The time for a run to save after a SIGTERM, and for its workers to notice its end.
 _SAVING_SECONDS, _LEAVING_SECONDS = 300.0, 60.0
 
-# A training logs this once its signal handlers are installed.
+# A run logs this once its signal handlers are installed.
 _LISTENING = "Compiling the step"
 
-#: Name of a way to end a training -> the signal, and whether its workers get it, too.
+#: Name of a way to end a run -> the signal, and whether its workers get it, too.
 ENDINGS: Mapping[str, tuple[signal.Signals, bool]] = {
     "SIGKILL": (signal.SIGKILL, False),
     "SIGKILL of all": (signal.SIGKILL, True),
@@ -30,10 +30,10 @@ ENDINGS: Mapping[str, tuple[signal.Signals, bool]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Outcome of one start of the training.
+    """Outcome of one start of the run.
 
     Attributes:
-      ending: a key of `ENDINGS`; empty if the training reached its own end.
+      ending: a key of `ENDINGS`; empty if the run reached its own end.
       seconds: the time from the start to the end of its main process.
       exit_code: its exit code; negative for a signal.
       output: its printed output.
@@ -64,7 +64,7 @@ def start(
     """Runs `python -m experiments.train` until it ends, or ends it after a while.
 
     Args:
-      arguments: the flags of the training.
+      arguments: the flags of the run.
       log: the file for its output.
       ending: the way to end it, a key of `ENDINGS`.
       patience: the seconds after which it is ended, unless it has ended before.
@@ -83,7 +83,7 @@ def start(
             if process.poll() is None:
                 _end(process, ending)
             else:
-                ending = ""  # the training ended before
+                ending = ""  # the run ended before
             code = process.wait(_SAVING_SECONDS)
             seconds = time.monotonic() - began
             left = _wait_for_the_others(process.pid)

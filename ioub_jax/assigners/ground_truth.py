@@ -207,7 +207,7 @@ def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
 
 
 def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
-    """Whether a region to ignore covers each anchor: bool `[B, N]`.
+    """Mask of the anchors that a region to ignore covers: bool `[B, N]`.
 
     A region covers an anchor if it covers at least `ignore_iof` of its area or, for an anchor
     without area, its centre.

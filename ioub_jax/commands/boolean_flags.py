@@ -28,12 +28,12 @@ def check(values: flags.FlagValues, arguments: Sequence[str]) -> None:
             continue
         if _is_boolean(values, name):
             raise flags.IllegalFlagValueError(
-                f"{argument} {word}: a boolean flag takes no word after it, and would be true "
-                f"whatever the word says; write --{name}={str(word.lower() in _YES).lower()}"
+                f"{argument} {word}: a boolean flag takes no separate value, and would be "
+                f"true with any word after it; write --{name}={str(word.lower() in _YES).lower()}"
             )
         if name.startswith("no") and _is_boolean(values, name.removeprefix("no")):
             raise flags.IllegalFlagValueError(
-                f"{argument} {word}: a boolean flag takes no word after it; write {argument} "
+                f"{argument} {word}: a boolean flag takes no separate value; write {argument} "
                 f"alone, or --{name.removeprefix('no')}=true"
             )
 

@@ -183,7 +183,7 @@ def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
     print(f"\n{path} has the values that suit this data, with the reasons. To train with it:")
     if is_broken:
         print(
-            "(Problems that must be fixed stop a training: fix them, or leave broken files and "
+            "(These problems stop training: fix them, or leave broken files and "
             "boxes out with --config.data.on_error=skip.)"
         )
     print(f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}")

@@ -69,7 +69,7 @@ def define_run() -> tuple[flags.FlagHolder, flags.FlagHolder, flags.FlagHolder, 
 def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     """Defines the flags --checkpoint and --ema of a command that uses a run's weights."""
     return (
-        flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which checkpoint of a workdir."),
+        flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Checkpoint of the workdir."),
         flags.DEFINE_bool(
             "ema", True, "Whether to use the moving average of the weights, if the run keeps one."
         ),
@@ -78,7 +78,7 @@ def define_weights() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 def define_split(default: str = "val") -> flags.FlagHolder:
     """Defines the flag --split of a command that reads a data set."""
-    return flags.DEFINE_enum("split", default, ["train", "val", "test"], "Which images.")
+    return flags.DEFINE_enum("split", default, ["train", "val", "test"], "The images to use.")
 
 
 def define_processes() -> None:

@@ -27,8 +27,7 @@ def define() -> None:
     flags.DEFINE_string(
         "data",
         None,
-        "A folder of data, in place of --config: a configuration that suits it is found and "
-        "measured.",
+        "A folder of data, in place of --config: a configuration for it is detected and measured.",
     )
     flags.DEFINE_enum(
         "data_format",

@@ -45,7 +45,7 @@ _PLATFORMS = flags.DEFINE_list(
 _CANVASES = flags.DEFINE_list(
     "canvases",
     None,
-    "Sizes of the inputs, as 800x1344,1344x800; unset: those of the configuration.",
+    "Sizes of the inputs, such as 800x1344,1344x800; unset: those of the configuration.",
 )
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _ENOUGH_BYTES = 3 * 2**30
 
 _LESS = (
     "lower batch_size or data.canvases, raise runtime.gradient_accumulation, or set "
-    "runtime.rematerialize to 'blocks'; outside a training lower evaluation.batch_size or "
+    "runtime.rematerialize to 'blocks'; outside training, lower evaluation.batch_size or "
     "--batch_size"
 )
 

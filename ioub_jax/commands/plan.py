@@ -17,11 +17,11 @@ from ioub_jax.commands import command_line
 
 _CONFIG = command_line.define_config()
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "Chip (v4, v5e, v5p, v6e, tpu7x) and grid, as v5e:4x4.", required=True
+    "topology", None, "Chip (v4, v5e, v5p, v6e, tpu7x) and grid, such as v5e:4x4.", required=True
 )
 _BATCH = flags.DEFINE_integer("batch_per_chip", 1, "Images on each chip.", lower_bound=1)
 _CLASSES = flags.DEFINE_integer("classes", 80, "Classes of the data set.", lower_bound=1)
-_PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "Which step.")
+_PROGRAM = flags.DEFINE_enum("program", "train", ["train", "evaluation"], "The step to plan.")
 _SEARCH = flags.DEFINE_bool("search", False, "Find the largest batch that fits.")
 _JSON = flags.DEFINE_string("json", None, "A file for the numbers.")
 _HLO = flags.DEFINE_string(

@@ -365,7 +365,7 @@ def measured_thresholds() -> MeasuredThresholds | None:
 def _described_tiles() -> Sequence[str]:
     """Lines on the flags about tiles, without loading the detector."""
     if _OVERLAP.value is not None and not _TILES.value:
-        return [f"Tiles: of the model, with an overlap of {100 * _OVERLAP.value:g} %."]
+        return [f"Tiles: of the model, with an overlap of {100 * _OVERLAP.value:g}%."]
     if _TILES.value:
         tiling = Tiling(_TILES.value)
         if _OVERLAP.value is not None:

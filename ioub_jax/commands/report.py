@@ -40,7 +40,7 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "The HTML file; by default report.html in the workdir."
 )
 _PICTURES = flags.DEFINE_integer(
-    "pictures", 12, "Most pictures in a row of a kind; twice as many of the worst.", 0, 1000
+    "pictures", 12, "Largest number of pictures of a kind; twice as many of the worst.", 0, 1000
 )
 
 if __name__ == "__main__":

@@ -252,7 +252,8 @@ KEYS = (
         "model.norm_momentum",
         0.9,
         _PART,
-        "What batch norms keep of their running statistics in a step: 1 - the momentum of torch.",
+        "Share of the running statistics that batch norms keep in each step: 1 - the momentum of "
+        "torch.",
         ssd=NO_KEY,
     ),
     Key(
@@ -412,8 +413,8 @@ KEYS = (
         "anchors.ratios",
         NO_KEY,
         ratios_of_levels(),
-        "Longer side over shorter side, for every level of an SSD; each stands for a lying and a "
-        "standing box.",
+        "Longer side over shorter side, for every level of an SSD; each gives a horizontal and a "
+        "vertical box.",
         ssd=RATIOS[300],
     ),
     Key(
@@ -437,7 +438,7 @@ KEYS = (
         "anchors.rounded",
         True,
         flag(),
-        "Whether base anchors are rounded to whole pixels, as by the authors; False in "
+        "Whether base anchors are rounded to whole pixels, as in the authors' code; False in "
         "detectron2, and for an SSD in SSD's own code and torchvision.",
     ),
     Key(
@@ -528,8 +529,8 @@ KEYS = (
         "matcher.low_quality",
         "authors",
         one_of("authors", "torchvision", "ssd", "none"),
-        "Anchors for a box whose best anchor is below foreground_iou, as by the authors, "
-        "torchvision or SSD (one anchor a box); none: no anchors.",
+        "Anchors for a box whose best anchor is below foreground_iou, as in the code of the "
+        "authors, of torchvision or of SSD (one anchor per box); none: no anchors.",
         ssd="ssd",
     ),
     Key(
@@ -543,13 +544,13 @@ KEYS = (
         "matcher.difficult",
         "keep",
         _OBJECTS,
-        "Treatment of difficult objects (VOC), as of crowds.",
+        "Treatment of difficult objects (VOC), with the same values.",
     ),
     Key(
         "matcher.ignore_iof",
         0.5,
         _SHARE,
-        "Share of an anchor inside an ignored region from which on the anchor has no loss.",
+        "An anchor has no loss if at least this share of it is in an ignored region.",
     ),
     Key(
         "matcher.similarity",
@@ -572,8 +573,8 @@ KEYS = (
             *("focal", "quality_focal", "varifocal", "mal", "ia_bce", "ghm_c"),
             *("rank_and_sort", "bucketed_rank_and_sort", "average_lrp", "softmax"),
         ),
-        "The classification loss; softmax is for SSD only. docs/losses.md describes all losses "
-        "and how to choose them.",
+        "The classification loss; softmax is for SSD and SSDLite only. docs/losses.md describes "
+        "all losses and how to choose them.",
         ssd="softmax",
     ),
     Key(
@@ -813,7 +814,7 @@ KEYS = (
         None,
         or_none(two_shares()),
         "Decay rates of the two averages of 'adamw' and 'lion'; None: (0.9, 0.999) and (0.9, "
-        "0.99), as by their authors.",
+        "0.99), as published.",
     ),
     Key(
         "optimizer.backbone_factor",
@@ -859,7 +860,7 @@ KEYS = (
         "schedule.base_learning_rate",
         0.01,
         at_least(0),
-        "The learning rate for reference_batch_size images a step; it is scaled linearly with "
+        "The learning rate for reference_batch_size images per step; it is scaled linearly with "
         "batch_size.",
     ),
     Key(
@@ -879,7 +880,7 @@ KEYS = (
         None,
         or_none(above(0)),
         "In place of schedule.images: number of passes over the training images, without those "
-        "that are left out, and with repeated ones as often as they come.",
+        "that are left out, counting repeated images each time.",
     ),
     Key(
         "schedule.warmup_images",
@@ -977,7 +978,7 @@ KEYS = (
         "data.exif",
         "ignore",
         one_of("ignore", "apply"),
-        "ignore: pixels as stored; apply: turned by their EXIF orientation, in training, "
+        "ignore: pixels as stored; apply: rotated by their EXIF orientation, in training, "
         "evaluation and detection alike. Sizes and boxes are then those of the upright images.",
     ),
     Key(
@@ -991,23 +992,23 @@ KEYS = (
         "data.keep_empty",
         False,
         flag(),
-        "Whether images without a box to learn are trained on, as background. The authors skip "
-        "them.",
+        "Whether images without a box to learn are used for training, as background. The authors "
+        "skip them.",
     ),
     Key(
         "data.repeat_threshold",
         None,
         or_none(_SHARE),
         "Repeat-factor sampling (arXiv 1908.03195): share t of the images below which a class is "
-        "rare; an image with a class in a share f of them comes sqrt(t / f) times in an epoch. "
+        "rare; an image with a class in a share f of them occurs sqrt(t / f) times per epoch. "
         "None: every image once.",
     ),
     Key(
         "data.allow_empty_classes",
         False,
         flag(),
-        "Whether training data may have classes without a box to learn, as a part of COCO or VOC "
-        "has.",
+        "Whether training data may have classes without a box to learn, such as those of a part of "
+        "COCO or VOC.",
     ),
     Key(
         "data.tiles.size",
@@ -1022,7 +1023,7 @@ KEYS = (
         0.2,
         between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
         "Least share of a side that neighbouring tiles have in common; objects that are not "
-        "longer than that are whole in some tile.",
+        "longer than that are complete in some tile.",
     ),
     Key(
         "data.tiles.visibility",
@@ -1042,15 +1043,15 @@ KEYS = (
         "data.tiles.keep_empty",
         0.1,
         probability(),
-        "Share of the tiles without a box to learn that are trained on, as background, among the "
-        "images that are trained on (data.keep_empty).",
+        "Share of the tiles without a box to learn that are used for training, as background, "
+        "among the images that are used for training (data.keep_empty).",
     ),
     Key(
         "data.tiles.cache",
         None,
         or_none(text()),
-        "A folder for decoded images, 3 bytes a pixel, from which a tile is read without decoding "
-        "its image again; None: no cache.",
+        "A folder for decoded images, 3 bytes per pixel, from which a tile is read without "
+        "decoding its image again; None: no cache.",
     ),
     Key(
         "data.allow_same_images",
@@ -1176,7 +1177,7 @@ KEYS = (
         "data.augmentation.cutout",
         0.0,
         probability(),
-        "Probability of painting over a rectangle of 2 % to 20 % of the image.",
+        "Probability of painting over a rectangle of 2% to 20% of the image.",
     ),
     Key(
         "data.augmentation.mosaic",
@@ -1211,7 +1212,7 @@ KEYS = (
         0.9,
         between(lambda value: 0 < value <= 1, "a share of the run, above 0 and at most 1"),
         "Share of the run after which mosaic, mixup and copy-paste stop, so that the run ends on "
-        "ordinary images. 1.0: they go on to the end.",
+        "ordinary images. 1.0: they never stop.",
     ),
     Key(
         "data.augmentation.min_visibility",
@@ -1272,12 +1273,12 @@ KEYS = (
         "data.voc.train_split",
         "trainval",
         text(),
-        "The images of these folders to train on: a list of ImageSets/Main, or 'all'.",
+        "The training images in these folders: a list of ImageSets/Main, or 'all'.",
     ),
     Key("data.voc.val_folders", (".",), names(), "The folders of the validation images."),
-    Key("data.voc.val_split", "test", text(), "Their list, or 'all'."),
+    Key("data.voc.val_split", "test", text(), "The list of the validation images, or 'all'."),
     Key("data.voc.test_folders", (".",), names(), "The folders of the test images."),
-    Key("data.voc.test_split", "test", text(), "Their list, or 'all'."),
+    Key("data.voc.test_split", "test", text(), "The list of the test images, or 'all'."),
     Key(
         "data.voc.classes",
         None,
@@ -1312,7 +1313,7 @@ KEYS = (
         "data.yolo.train_split",
         "train",
         text(),
-        "The images to train on: 'train', 'val' or 'test' of the YAML or the folders, 'all' for "
+        "The training images: 'train', 'val' or 'test' of the YAML or the folders, 'all' for "
         "all images there, or a folder or a list of images below the root.",
     ),
     Key("data.yolo.val_split", "val", text(), "The validation images, likewise."),
@@ -1397,15 +1398,15 @@ KEYS = (
         "evaluation.score_exponents",
         NO_KEY,
         numbers(lambda value: len(value) == 2 and min(value) >= 0, "two numbers of at least 0"),
-        "a and b of the score p^a q^b of class p and quality q: 1 and 1 in FCOS and ATSS, .5 and "
-        ".5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.",
+        "a and b of the score p^a q^b of class p and quality q: 1 and 1 in FCOS and ATSS, 0.5 and "
+        "0.5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.",
         ssd=NO_KEY,
     ),
     Key(
         "evaluation.nms_iou",
         0.5,
         above(0),
-        "IoU with a better detection of its class from which on a detection is suppressed.",
+        "A detection is suppressed if its IoU with a better one of its class is above this.",
         ssd=0.45,
     ),
     Key(
@@ -1460,14 +1461,14 @@ KEYS = (
         "evaluation.backend",
         "faster_coco_eval",
         one_of("faster_coco_eval", "pycocotools"),
-        "The package that computes COCO's metrics; pycocotools returns the same numbers, ten "
-        "times slower.",
+        "The package that computes COCO's metrics; pycocotools returns the same numbers, about "
+        "seven times slower.",
     ),
     Key(
         "evaluation.losses",
         True,
         flag(),
-        "Whether a training also records the losses on the validation images.",
+        "Whether a training run also records the losses on the validation images.",
     ),
     Key(
         "evaluation.pictures",

@@ -240,7 +240,7 @@ def _check_split(values: Values) -> None:
         if name == "data.split" or (name.startswith("data.split.") and name not in known):
             raise ConfigError(
                 f"{name} is {value!r}, but data.split has only the keys val, test and seed; images "
-                "that are not held out are trained on."
+                "that are not held out are used for training."
             )
     held = {name: values.get(name, 0.0) for name in ("data.split.val", "data.split.test")}
     if sum(held.values()) >= 1:

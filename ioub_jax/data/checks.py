@@ -36,8 +36,8 @@ CHANGES = {
     "rotated": "rotated boxes, read as the upright box around them",
     "outlined": "objects without a box, read as the box around their mask, polygon or keypoints",
     "repeated": "boxes listed twice (the same image, class and box), read once",
-    "ignore": 'objects with "ignore": 1, which COCO\'s metrics overlook: objects as all others, '
-    'unless "ignored": 1 stands there (regions to ignore) or "iscrowd": 1',
+    "ignore": 'objects with "ignore": 1, which COCO\'s metrics overlook: ordinary objects, unless '
+    'they also have "ignored": 1 (regions to ignore) or "iscrowd": 1',
     "renumbered": "annotation ids used twice, renumbered",
     "converted": "ids written as another type, read as the only id that they can mean",
     "renamed": "file names read as the only file that they can mean",

@@ -152,7 +152,7 @@ def _random_windows(draws: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _suitable(windows: np.ndarray, objects: np.ndarray, minimum_iou: float) -> np.ndarray:
-    """Whether each window overlaps all objects enough and has an object's centre: bool `[n]`."""
+    """Mask of the windows that overlap all objects enough and have an object's centre: `[n]`."""
     if not len(objects):
         return np.ones(len(windows), bool)
     enough = _ious(windows, objects).min(axis=1) >= minimum_iou
@@ -171,7 +171,7 @@ def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _centres_inside(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether each window contains the centre of each box: bool `[n, k]`."""
+    """True where a window contains the centre of a box: bool `[n, k]`."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[None, :, :]
     inwards = (centres - windows[:, None, :2], windows[:, None, 2:] - centres)
     return np.concatenate(inwards, axis=-1).min(axis=-1) > 0

@@ -94,9 +94,9 @@ class Tiling:
         return np.stack([left, top, right, bottom], axis=1)
 
     def __str__(self) -> str:
-        """The rule in words: '640 pixels with an overlap of 20 %'."""
+        """The rule in words: '640 pixels with an overlap of 20%'."""
         zoomed = "" if self.zoom == 1 else f", seen at {self.zoom:g} times their size"
-        return f"{self.size} pixels with an overlap of {100 * self.overlap:g} %{zoomed}"
+        return f"{self.size} pixels with an overlap of {100 * self.overlap:g}%{zoomed}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Tiles:
     shown: np.ndarray
 
     def whole_somewhere(self, count: int) -> np.ndarray:
-        """Whether each of the `count` objects of the images is complete in some tile.
+        """Mask of those of the `count` objects of the images that are complete in some tile.
 
         Returns:
           bool `[count]`.

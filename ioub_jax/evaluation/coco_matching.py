@@ -40,7 +40,7 @@ class Matches:
 
     @property
     def true(self) -> np.ndarray:
-        """Whether each detection is true, bool `[d]`."""
+        """Mask of the true detections, bool `[d]`."""
         return self.objects >= 0
 
 

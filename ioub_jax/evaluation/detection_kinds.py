@@ -57,14 +57,14 @@ class DetectionKinds:
 
     @property
     def not_found(self) -> np.ndarray:
-        """Whether each box is a false negative, found by no detection: bool `[m]`."""
+        """Mask of the false negatives, the boxes that no detection finds: bool `[m]`."""
         return (self.found_by < 0) & ~self.crowd
 
     @property
     def missed(self) -> np.ndarray:
-        """Whether each box is missed in TIDE's sense: bool `[m]`.
+        """Mask of the boxes that are missed in TIDE's sense: bool `[m]`.
 
-        It is not found, and correcting detections would not change that.
+        They are not found, and correcting detections would not change that.
         """
         return self.not_found & (self.mended_by < 0)
 

@@ -232,7 +232,7 @@ def _precision_at_recall(
 
 
 def _first_of_each(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Whether each of `values` `[d]` is the first of equal values among those marked by `among`."""
+    """Mask of the first of equal `values` `[d]` among those marked by `among`: bool `[d]`."""
     chosen = np.flatnonzero(among)
     _, first = np.unique(values[chosen], return_index=True)
     result = np.zeros(len(values), bool)

@@ -45,8 +45,8 @@ def class_weights_of(
     if len(values) != len(source.classes):
         raise ConfigError(
             f"{_KEY} has {len(values)} numbers for the {len(source.classes)} classes "
-            f"{_listed(source.classes)}; give one for each of them in this order, or by name, as "
-            f"{source.classes[0]}=2.0."
+            f"{_listed(source.classes)}; give one for each of them in this order, or by name, such "
+            f"as {source.classes[0]}=2.0."
         )
     return dict(zip(source.classes, map(float, values), strict=True))
 

@@ -208,7 +208,7 @@ def rules_of(
     crowd, difficult = Rules.crowd, Rules.difficult
     if matcher is not None:
         crowd, difficult = matcher.crowd, matcher.difficult
-    return Rules(crowd, difficult, data.keep_empty, data.max_boxes, verb="trained on")
+    return Rules(crowd, difficult, data.keep_empty, data.max_boxes, verb="used for training")
 
 
 def cut_into_tiles(

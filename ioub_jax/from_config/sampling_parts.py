@@ -44,11 +44,13 @@ def repeats_of(
     now = np.bincount(labels, repeats[images], minlength=len(classes))
     # The classes that gain most come first.
     gained = [c for c in np.argsort(-now / np.maximum(before, 1), kind="stable") if before[c]]
-    told = [f"{classes[c]} in {now[c]:,.0f} for {before[c]:,}" for c in gained[:_MOST_CLASSES]]
+    told = [
+        f"{classes[c]} in {now[c]:,.0f} instead of {before[c]:,}" for c in gained[:_MOST_CLASSES]
+    ]
     if len(gained) > _MOST_CLASSES:
         told.append(f"and {len(gained) - _MOST_CLASSES:,} more classes")
     return repeats, [
-        f"Sampling: {plan.images_per_epoch:,} images an epoch for {len(source):,} "
+        f"Sampling: {plan.images_per_epoch:,} images per epoch instead of {len(source):,} "
         f"(data.repeat_threshold={threshold:g}): {', '.join(told)}."
     ]
 

@@ -57,9 +57,9 @@ def _told_of_shared(shared: Sequence[tuple[str, str]], validation: Source) -> st
         first = f"{name}, which has the bytes of {trained_on}"
     are = "is" if len(shared) == 1 else "are"
     return (
-        f"{len(shared):,} of the {len(validation):,} validation images {are} also trained on (the "
-        f"first: {first}), so that their AP says little about other images, and the best "
-        "checkpoint is chosen by it"
+        f"{len(shared):,} of the {len(validation):,} validation images {are} also used for "
+        f"training (the first: {first}), so that their AP says little about other images, and the "
+        "best checkpoint is chosen by it"
     )
 
 

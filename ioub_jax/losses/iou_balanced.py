@@ -106,7 +106,7 @@ def iou_balanced_classification_weights(
 
 
 def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
-    """Whether `plain_sum / weighted_sum` is usable; also True for NaN, which must propagate."""
+    """True if `plain_sum / weighted_sum` is usable, and for NaN, which must propagate."""
     tiny = jnp.finfo(plain_sum.dtype).tiny
     return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny))
 

@@ -42,7 +42,7 @@ class Ranking(NamedTuple):
 
     @property
     def is_positive(self) -> jax.Array:
-        """Whether each entry of `positives` is in use, bool `[L]`."""
+        """Mask of the entries of `positives` that are in use, bool `[L]`."""
         return jnp.arange(self.positives.size, dtype=jnp.int32) < self.number
 
 

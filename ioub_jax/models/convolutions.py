@@ -20,7 +20,7 @@ from ioub_jax.models.winograd import Maps
 #: have the same size.
 Padding = Literal["symmetric", "same"]
 
-#: How a CPU computes a convolution and its gradients.
+#: Algorithms by which a CPU computes a convolution and its gradients.
 Algorithm = Literal["winograd_4x4", "winograd_2x2", "patches", "direct"]
 
 #: Name of the arrays that `jax.checkpoint` keeps when everything else is recomputed: the results of

@@ -106,7 +106,8 @@ def _coco(path: pathlib.Path) -> Found | None:
     for split, listed in layout.splits.items():
         names = " and ".join(os.path.relpath(file.path, layout.root) for file in listed)
         folders = {os.path.relpath(file.images, layout.root) for file in listed if file.images}
-        splits[split] = f"{names} with the images of {' and '.join(sorted(folders))}"
+        places = " and ".join(f"{folder}/" for folder in sorted(folders))
+        splits[split] = f"{names} with images from {places}"
         for file in listed:
             if file.images is None:
                 splits[split] = f"{names}, whose images are missing"
@@ -131,7 +132,7 @@ def _voc(path: pathlib.Path) -> Found | None:
     splits = {}
     for name, split in kept.items():
         where = " and ".join(split.folders)
-        of = "all images" if split.split == "all" else f"the list {split.split}"
+        of = "all images" if split.split == "all" else f"list {split.split}"
         splits[name] = of if where == "." else f"{of} of {where}"
     notes = [
         f"{other} seems to be another data set of this format; give it as --data to use that."

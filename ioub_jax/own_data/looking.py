@@ -19,7 +19,7 @@ from ioub_jax.own_data.folders import HELD_OUT, Found, find
 from ioub_jax.own_data.measures import Setting, measure
 
 _SHOWN_CLASSES = 12
-_USES = {"train": "training", "val": "validation", "test": "a test"}
+_USES = {"train": "training", "val": "validation", "test": "testing"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -216,7 +216,7 @@ def _name_units(panels: Sequence[Axes], in_hundredths: Sequence[bool]) -> None:
     for column, (axes, hundredths) in enumerate(zip(panels, in_hundredths, strict=True)):
         if column == 0:
             unit = " (hundredths)" if hundredths else ""
-            axes.set_ylabel(f"difference from the first,\n95 % interval{unit}")
+            axes.set_ylabel(f"difference from the first,\n95% interval{unit}")
         elif hundredths != in_hundredths[column - 1]:
             axes.set_ylabel("hundredths" if hundredths else "not in hundredths")
 

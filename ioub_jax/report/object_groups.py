@@ -23,7 +23,7 @@ _ASPECT_NAMES = ("1:3 and taller", "1:3 to 2:3", "2:3 to 3:2", "3:2 to 3:1", "3:
 _CROWDING = (np.finfo(float).tiny, 0.1, 0.3, 0.5)
 _CROWDING_NAMES = ("alone", "below .1", ".1 to .3", ".3 to .5", ".5 and more")
 _BORDER = (0.002, 0.05, 0.1, 0.2)
-_BORDER_NAMES = ("at the border", "below 5 %", "5 to 10 %", "10 to 20 %", "20 % and more")
+_BORDER_NAMES = ("at the border", "below 5%", "5 to 10%", "10 to 20%", "20% and more")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

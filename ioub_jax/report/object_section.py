@@ -85,7 +85,7 @@ def score_section(measured: Measured) -> Html:
         element("figcaption", "Scores of the detections at each IoU; the line is their mean"),
         heat_map(
             correlation.density,
-            f"Scores by IoU; Spearman's rank correlation from IoU .5 on is {spearman}",
+            f"Scores by IoU; Spearman's rank correlation for an IoU of at least 0.5 is {spearman}",
         ),
         class_="card",
     )

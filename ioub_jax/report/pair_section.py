@@ -40,9 +40,9 @@ def pair_section(pair: RunPair) -> Html:
             element("b", name_html(pair.first.name)),
             " less ",
             element("b", name_html(pair.second.name)),
-            ", of the same images. Brackets contain 95 % of the differences on resampled images, "
+            ", of the same images. Brackets contain 95% of the differences on resampled images, "
             "the same for both: if they include 0, other images could have reversed the sign. They "
-            "say nothing about other trainings.",
+            "say nothing about other training runs.",
         ),
         element("ul", *(element("li", told) for told in _sentences(pair)), class_="sentences"),
         _summary(pair),
@@ -108,7 +108,7 @@ def _columns(first: str, pair: RunPair) -> list[Column]:
         Column("this run", pair.first.name),
         Column("the other", pair.second.name),
         Column("difference"),
-        Column("interval", "95 % over the images", is_text=True),
+        Column("interval", "95% over the images", is_text=True),
     ]
 
 

@@ -56,7 +56,7 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
         known,
         "by_seeds",
         "over the seeds",
-        "other trainings: Student's t over the seeds",
+        "other training runs: Student's t over the seeds",
     )
     if base_of(comparison.headline) in AP_KEYS:  # no other metric is resampled
         lines += _table_of_differences(
@@ -64,7 +64,7 @@ def format_markdown(comparison: Comparison, title: str, what: str = "") -> str:
             [metric for metric in known if base_of(metric) in AP_KEYS],
             "by_images",
             "over the images",
-            "other validation images: bootstrap, these trainings",
+            "other validation images: bootstrap, these training runs",
         )
     for iou in comparison.errors:
         lines += _table_of_errors(comparison, iou)
@@ -89,7 +89,10 @@ def _table_of_means(comparison: Comparison, metrics: Sequence[str]) -> list[str]
         )
     lines += ["", "Mean and, after the sign, standard deviation over the seeds."]
     if SPEARMAN in metrics:
-        lines += [f"{SPEARMAN}: rank correlation of score and IoU, for detections from IoU .5 on."]
+        lines += [
+            f"{SPEARMAN}: rank correlation of score and IoU, for detections with an IoU of at "
+            "least 0.5."
+        ]
     return lines
 
 
@@ -103,7 +106,7 @@ def _table_of_differences(
         pairs = max((one.count for one in differences.values()), default=0)
         cells = (_difference(differences.get(metric), interval) for metric in metrics)
         lines += _row(arm, str(pairs), *cells)
-    return [*lines, "", f"Mean of the paired differences and its 95 % interval for {what}."]
+    return [*lines, "", f"Mean of the paired differences and its 95% interval for {what}."]
 
 
 def _table_of_errors(comparison: Comparison, iou: str) -> list[str]:
@@ -126,7 +129,7 @@ def _table_of_errors(comparison: Comparison, iou: str) -> list[str]:
         *lines,
         "",
         f"AP{iou} that would be gained if all errors of a kind were fixed: of the reference, mean "
-        "and standard deviation; of the other arms, the paired difference and its 95 % interval. "
+        "and standard deviation; of the other arms, the paired difference and its 95% interval. "
         "Below 0, an arm makes fewer of them.",
     ]
 
@@ -272,7 +275,7 @@ def _limits(comparison: Comparison, resolved: Sequence[str], others: Sequence[st
         (one.by_seeds[1] - one.by_seeds[0]) / 2 for one in differences if one.by_seeds is not None
     )
     return [
-        f"- About {count / 20:.0f} of {count} intervals of 95 % exclude 0 by chance alone. "
+        f"- About {count / 20:.0f} of {count} intervals of 95% exclude 0 by chance alone. "
         "Corrected for their number (Holm's method), "
         + (f"these differ: {', '.join(remain)}." if remain else "no difference is shown."),
         f"- The median interval reaches {half:.{decimals}f} {headline} to each side: these runs "
@@ -301,13 +304,11 @@ def _sentence(arm: str, reference: str, metric: str, difference: Difference) -> 
     if difference.by_seeds is None:
         return (
             f"`{arm}`: nothing can be concluded from one seed ({points:+.{decimals}f} {metric} "
-            f"against `{reference}`): chance of training is unknown; run at least two, better "
-            "eight."
+            f"against `{reference}`): the randomness of training is unknown; run at least two "
+            "seeds, better eight."
         )
     low, high = (factor * bound for bound in difference.by_seeds)
-    interval = (
-        f"95 % interval {low:+.{decimals}f} to {high:+.{decimals}f}, {difference.count} seeds"
-    )
+    interval = f"95% interval {low:+.{decimals}f} to {high:+.{decimals}f}, {difference.count} seeds"
     if difference.resolved:
         word = "higher" if points > 0 else "lower"
         return (

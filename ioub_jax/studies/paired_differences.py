@@ -82,9 +82,9 @@ class Difference:
     Attributes:
       mean: the mean of the differences of all seeds.
       count: the number of paired seeds.
-      by_seeds: the 95 % interval of Student's t over those differences, which covers the chance of
+      by_seeds: the 95% interval of Student's t over those differences, which covers the chance of
         training. None for a single seed.
-      by_images: the 95 % interval of the bootstrap over the validation images with fixed seeds,
+      by_images: the 95% interval of the bootstrap over the validation images with fixed seeds,
         which covers the choice of images. None without resampled metrics.
       p_value: how probable a mean at least as far from 0 is by the chance of training alone, by
         the two-sided t test over the seeds. None for a single seed.
@@ -104,7 +104,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class ErrorCosts:
-    """What the kinds of errors cost at one IoU, in AP at this IoU.
+    """Costs of the kinds of errors at one IoU, in AP at this IoU.
 
     Attributes:
       spreads: arm -> kind of error -> spread.
@@ -285,7 +285,7 @@ def _difference_in(
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float] | None:
-    """The 95 % interval of Student's t for the mean of values `[n]`; None for fewer than two."""
+    """The 95% interval of Student's t for the mean of values `[n]`; None for fewer than two."""
     if len(values) < 2:
         return None
     quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)
@@ -306,7 +306,7 @@ def _p_value(values: np.ndarray) -> float | None:
 def adjusted_p_values(comparison: Comparison) -> dict[str, float]:
     """The p-values of the headline's differences, adjusted for the number of arms.
 
-    Of twenty arms that change nothing, one interval of 95 % excludes 0 by chance. By the method of
+    Of twenty arms that change nothing, one interval of 95% excludes 0 by chance. By the method of
     Holm (1979, "A simple sequentially rejective multiple test procedure"), an arm whose adjusted
     value is below .05 differs; the probability that any arm is called different by chance is then
     at most .05.

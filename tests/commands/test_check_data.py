@@ -116,9 +116,10 @@ def test_what_is_learned_is_said_alike(commands, tmp_path):
     assert code == 0, checked
     # Image 4 has three boxes, and the smallest is beyond the two slots.
     expected = [
-        "Boxes: 7 of 9 are trained on; not 1 crowd (config.matcher.crowd), 1 beyond "
+        "Boxes: 7 of 9 are used for training; left out: 1 crowd (config.matcher.crowd), 1 beyond "
         "config.data.max_boxes.",
-        "Images: 4 of 5 are trained on; not 1 without a box to learn (config.data.keep_empty).",
+        "Images: 4 of 5 are used for training; left out: 1 without a box to learn "
+        "(config.data.keep_empty).",
     ]
     assert lines_of(checked) == expected
     table = [" ".join(line.split()) for line in checked.splitlines()]
@@ -131,7 +132,7 @@ def test_what_is_learned_is_said_alike(commands, tmp_path):
     code, dry = commands("train", *arguments, workdir, "--dry_run")
     assert code == 0, dry
     assert lines_of(dry) == expected
-    assert "4 of the 5 validation images are also trained on (the first: " in dry
+    assert "4 of the 5 validation images are also used for training (the first: " in dry
     # Ends where the train step would be built.
     before = "from ioub_jax.training import start; start.start_state = None"
     _, trained = commands("train", *arguments, workdir, before=before)
@@ -156,12 +157,18 @@ def test_crowds_alone_are_an_error_everywhere(commands, tmp_path, is_whole_set):
     # The ways out, as they are told.
     code, output = commands("check_data", *arguments, "--config.matcher.crowd=keep")
     assert code == 0
-    assert lines_of(output) == ["Boxes: all 8 are trained on.", "Images: all 4 are trained on."]
+    assert lines_of(output) == [
+        "Boxes: all 8 are used for training.",
+        "Images: all 4 are used for training.",
+    ]
     if not is_whole_set:
         assert "--config.data.coco.classes=dog; or" in told
         code, output = commands("check_data", *arguments, "--config.data.coco.classes=dog")
         assert code == 0
-        assert lines_of(output)[0] == "Boxes: 4 of 8 are trained on; not 4 of other classes."
+        assert (
+            lines_of(output)[0]
+            == "Boxes: 4 of 8 are used for training; left out: 4 of other classes."
+        )
 
 
 def test_yolos_format_is_looked_at(commands, tmp_path):
@@ -177,8 +184,8 @@ def test_yolos_format_is_looked_at(commands, tmp_path):
     code, checked = commands("check_data", *arguments)
     assert code == 0, checked
     assert lines_of(checked) == [
-        "Boxes: 4 of 6 are trained on; not 2 listed twice.",
-        "Images: all 3 are trained on.",
+        "Boxes: 4 of 6 are used for training; left out: 2 listed twice.",
+        "Images: all 3 are used for training.",
     ]
     write(tmp_path, **{"train/labels/b.txt": f"0 {row}7 {row}"})
     code, told = commands("check_data", *arguments)

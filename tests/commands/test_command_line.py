@@ -226,8 +226,8 @@ MISTAKES = [
     (
         "predict",
         ["--model=RUN", "--output=FOLDER/new", "FOLDER/empty.jpg", "--ema", "false"],
-        "--ema false: a boolean flag takes no word after it, and would be true whatever the word "
-        "says; write --ema=false",
+        "--ema false: a boolean flag takes no separate value, and would be true with any word "
+        "after it; write --ema=false",
     ),
     ("train", [TINY, "--workdir=FOLDER/new", "--dry_run", "True"], "write --dry_run=true"),
     (

@@ -281,12 +281,12 @@ def test_a_length_is_given_once():
         (
             {"train": 0.8, "val": 0.2},
             "data.split.train is 0.8, but data.split has only the keys val, test and seed; images "
-            "that are not held out are trained on.",
+            "that are not held out are used for training.",
         ),
         (
             {"validation": 0.2},
             "data.split.validation is 0.2, but data.split has only the keys val, test and seed; "
-            "images that are not held out are trained on.",
+            "images that are not held out are used for training.",
         ),
     ],
 )

@@ -118,6 +118,6 @@ def test_the_configuration_has_it_and_a_line_tells_it():
     np.testing.assert_allclose(repeats[7:], [2.1213203, 2.1213203, 3.0], rtol=1e-7)
     # 7 + 2 * 2.12 + 3 = 14.2; rare is in 2 * 2.12.
     assert lines == [
-        "Sampling: 14 images an epoch for 10 (data.repeat_threshold=0.9): rarest in 3 for 1, rare "
-        "in 4 for 2, common in 14 for 10."
+        "Sampling: 14 images per epoch instead of 10 (data.repeat_threshold=0.9): rarest in 3 "
+        "instead of 1, rare in 4 instead of 2, common in 14 instead of 10."
     ]

@@ -237,7 +237,7 @@ def test_an_arm_that_the_league_does_not_have_is_refused():
     flags.FLAGS.mark_as_parsed()
     with (
         flagsaver.flagsaver(losses=["giou", "gious"]),
-        pytest.raises(ConfigError, match="--losses=gious: the league has no such arm; it has"),
+        pytest.raises(ConfigError, match="--losses=gious: there is no such loss; there are"),
     ):
         compiled.arms_cost()
 

@@ -131,7 +131,7 @@ def test_other_bits_and_other_lines_are_told(tmp_path, states):
         "the 'last' checkpoints differ in weights",
         "the 'best' checkpoints differ in weights",
         "train.jsonl differs",
-        "one workdir alone has ['left.partial']",
+        "only one workdir has ['left.partial']",
     ]
 
 

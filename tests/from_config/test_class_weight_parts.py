@@ -75,7 +75,7 @@ def test_by_effective_number(source):
         (
             (1.0, 2.0),
             "loss.classification.class_weights has 2 numbers for the 3 classes scratch, dent, "
-            "stain=dark; give one for each of them in this order, or by name, as scratch=2.0.",
+            "stain=dark; give one for each of them in this order, or by name, such as scratch=2.0.",
         ),
         (
             ("scrach=2.0",),

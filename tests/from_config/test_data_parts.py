@@ -190,9 +190,9 @@ def test_what_is_learned_of_a_split():
     config.matcher.update({"crowd": "keep", "difficult": "drop"})
     config.data.update({"keep_empty": True, "max_boxes": 7})
     rules_of = data_parts.rules_of
-    of_training = Rules("keep", "drop", keep_empty=True, max_boxes=7, verb="trained on")
+    of_training = Rules("keep", "drop", keep_empty=True, max_boxes=7, verb="used for training")
     assert rules_of(config.data, config.matcher, "train") == of_training
-    without = Rules("ignore", "keep", keep_empty=True, max_boxes=7, verb="trained on")
+    without = Rules("ignore", "keep", keep_empty=True, max_boxes=7, verb="used for training")
     assert rules_of(config.data, None, "train") == without
     assert rules_of(config.data, config.matcher, "val") == Rules()
 
@@ -226,7 +226,7 @@ def test_a_share_of_the_training_files_is_held_out(data):
     assert paths_of(audit_parts.open_leniently(config, "train")) == train
     assert file_parts.origin_of(data, "val") == file_parts.origin_of(data, "train")
     assert audit_parts.audit_data_set(config, "val").data.learned.lines()[2] == (
-        "Images: 6 of 22 are evaluated on; not 16 in other parts of config.data.split."
+        "Images: 6 of 22 are used for evaluation; left out: 16 in other parts of config.data.split."
     )
     data.split = {"val": 0.25, "test": 0.25, "seed": 1}
     parts = [paths_of(data_parts.open_source(data, split)) for split in ("train", "val", "test")]
@@ -259,8 +259,8 @@ def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
     config.data = data
     first = tmp_path / "1.png"
     sentence = (
-        f"22 of the 22 validation images are also trained on (the first: {first}), so that their "
-        "AP says little about other images, and the best checkpoint is chosen by it"
+        f"22 of the 22 validation images are also used for training (the first: {first}), so that "
+        "their AP says little about other images, and the best checkpoint is chosen by it"
     )
     data.keep_empty = True
     with pytest.raises(DataError) as caught:
@@ -281,14 +281,14 @@ def test_validation_images_that_are_trained_on_are_refused(data, tmp_path):
         path.write_bytes((tmp_path / f"{number}.png").read_bytes() + written)
     data.update({"allow_same_images": False})
     data.coco.val_images = "copies"
-    told = r"^1 of the 22 validation images is also trained on \(the first: .*copies/1.png, which "
-    with pytest.raises(DataError, match=rf"{told}has the bytes of {first}\)"):
+    told = r"^1 of the 22 validation images is also used for training \(the first: .*copies/1.png,"
+    with pytest.raises(DataError, match=rf"{told} which has the bytes of {first}\)"):
         data_parts.open_data(config)
 
 
 def test_classes_without_a_box_are_allowed_by_a_key_that_old_runs_lack(data):
     empty = ClassCount("nut", 1, 0, 0, 0, 0, 0, 0, 0)
-    learned = Learned(Tally(0, 0, {}, {}), Tally(1, 1, {}, {}), (empty,), 0, "trained on")
+    learned = Learned(Tally(0, 0, {}, {}), Tally(1, 1, {}, {}), (empty,), 0, "used for training")
     old = {key: value for key, value in data.to_dict().items() if key != "allow_empty_classes"}
     for refusing in (data, ml_collections.ConfigDict(old)):
         with pytest.raises(DataError, match="nut: no boxes"):

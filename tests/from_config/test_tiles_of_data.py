@@ -64,9 +64,10 @@ def test_tiles_are_the_examples_of_every_split(config):
     # of the others is kept: tiles 0 (the first object) and 0, 1 of the second, at 60-74 in 48-112.
     assert 2 < len(train) < 6
     assert learned.lines()[2] == (
-        f"Tiles: 24 of 64 pixels with an overlap of 25 %, of 2 images; {len(train)} are trained "
-        f"on, not {24 - len(train)} without a box to learn (config.data.tiles.keep_empty); 1 of 3 "
-        "boxes (33.3%) are cut in every tile: their longest side is 200 pixels, and tiles share 16."
+        f"Tiles: 24 of 64 pixels with an overlap of 25%, of 2 images; {len(train)} are used for "
+        f"training; left out: {24 - len(train)} without a box to learn "
+        "(config.data.tiles.keep_empty); 1 of 3 boxes (33.3%) are cut in every tile: their longest "
+        "side is 200 pixels, and tiles share 16."
     )
     config.data.tiles.keep_empty = 1.0
     assert len(data_parts.open_split(config, "train")) == 24
@@ -167,7 +168,7 @@ def test_a_class_that_no_tile_shows_well_enough_is_told(config, root, tmp_path):
     config.data.coco.root = str(tmp_path)
     _, learned = data_parts.open_counted(config.data, "train")
     assert learned.lines()[0] == (
-        "Boxes: 2 of 3 are trained on; not 1 of which no tile shows enough "
+        "Boxes: 2 of 3 are used for training; left out: 1 of which no tile shows enough "
         "(config.data.tiles.visibility)."
     )
     content = json.loads((tmp_path / "all.json").read_text())
@@ -243,7 +244,7 @@ def _of_an_image_of_another_size(config, root):
         (_too_small_for_a_network, "data.tiles.zoom is 0.25, which makes inputs of 16 pixels of"),
         (
             _too_many,
-            # (9000 - 32 + 1) * (12000 - 32 + 1) of each of the two that are trained on.
+            # (9000 - 32 + 1) * (12000 - 32 + 1) of each of the two that are used for training.
             "data.tiles.size is 32 and data.tiles.overlap 0.99, which makes 214,699,922 tiles of",
         ),
         (_kept_in_a_file, r"1.png: .* cannot be cached there, which takes 0 MB \(File exi"),

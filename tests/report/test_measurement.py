@@ -59,7 +59,7 @@ def test_objects_are_grouped_by_size(measured):
     assert [group.name for group in crowding.groups] == ["alone"]
     assert [(group.name, group.boxes) for group in border.groups] == [
         ("at the border", 1),
-        ("10 to 20 %", 2),
+        ("10 to 20%", 2),
     ]
     # A false detection counts where its own box is: that of image 2 is at the border.
     assert [group.AP for group in border.groups] == pytest.approx([0.0, 0.5])

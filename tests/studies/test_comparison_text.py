@@ -115,7 +115,7 @@ def test_many_arms_are_grouped_and_the_largest_gain_is_first():
         "`i` +0.1 (-12.6 to +12.8), `b` +0.0 (-6.4 to +6.4), `f` -1.0 (-13.7 to +11.7).",
         "- Nothing can be concluded from one seed: `g` +9.0.",
         "- No conclusion, since no seed is shared with `base`: `h`.",
-        "- About 0 of 7 intervals of 95 % exclude 0 by chance alone. Corrected for their number "
+        "- About 0 of 7 intervals of 95% exclude 0 by chance alone. Corrected for their number "
         "(Holm's method), these differ: `d`.",
         "- The median interval reaches 12.7 AP to each side: these runs do not resolve smaller "
         "differences, nor rank arms that differ by less.",

@@ -169,7 +169,7 @@ def test_a_metric_of_ones_own_is_reported_beside_coco(tmp_path):
     assert f"| arm | seeds | {names} | minutes a run |\n" in text
     assert f"{difference['mean']:+.3f} (" in text
     assert "AP in sentences is in hundredths" in text
-    assert re.search(r"no difference from `baseline` is shown \(\+\d\d\.\d AP, 95 %", text)
+    assert re.search(r"no difference from `baseline` is shown \(\+\d\d\.\d AP, 95%", text)
 
 
 def test_what_counts_more_detections_is_compared_under_its_name(tmp_path):
@@ -183,7 +183,7 @@ def test_what_counts_more_detections_is_compared_under_its_name(tmp_path):
     names = " | ".join(f"{key}@300" for key in coco_metrics.AP_KEYS)
     assert f"| arm | seeds | {names} | Spearman | minutes a run |\n" in text
     assert "AP@300 in sentences is in hundredths" in text
-    assert re.search(r"no difference from `baseline` is shown \(\+0\.0 AP@300, 95 %", text)
+    assert re.search(r"no difference from `baseline` is shown \(\+0\.0 AP@300, 95%", text)
     report = json.loads((tmp_path / "out/report.json").read_text())
     difference = report["arms"]["both"]["differences"]["AP@300"]
     assert difference["by_images"] == [0, 0]
@@ -198,7 +198,7 @@ def test_runs_without_coco_are_compared_by_what_there_is(tmp_path):
     objects = count_objects()
     gain = objects // 2 / objects
     assert (
-        f"- `both` is higher than `baseline` by {gain:.3f} caught (95 % interval {gain:+.3f} to "
+        f"- `both` is higher than `baseline` by {gain:.3f} caught (95% interval {gain:+.3f} to "
         f"{gain:+.3f}, 2 seeds): on this data"
     ) in text
     assert "hundredths" not in text and "over the images" not in text
@@ -211,7 +211,7 @@ def test_runs_without_coco_are_compared_by_what_there_is(tmp_path):
 
 def test_voc_alone_is_compared(tmp_path):
     text, _ = report_of_half_found(tmp_path, (VocMetric(),))
-    assert re.search(r"no difference from `baseline` is shown \(\+0\.\d{3} voc_AP, 95 %", text)
+    assert re.search(r"no difference from `baseline` is shown \(\+0\.\d{3} voc_AP, 95%", text)
 
 
 def test_cocos_file_that_is_gone_is_asked_for(tmp_path):

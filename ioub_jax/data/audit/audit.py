@@ -241,7 +241,7 @@ def _worth_knowing(data: OpenedData) -> list[Finding]:
         sentences = tuple(_duplicate_sentence(data, position) for position in repeated)
         findings.append(Finding("duplicate_box", False, len(repeated), sentences=sentences))
     if data.statistics.empty_images and data.statistics.boxes:
-        advice = "config.data.keep_empty decides whether they are trained on, as background."
+        advice = "config.data.keep_empty decides whether they are used for training."
         count = data.statistics.empty_images
         findings.append(Finding("empty_image", False, count, advice))
     return findings

@@ -94,7 +94,7 @@ def _corners(boxes: np.ndarray, layout: str) -> np.ndarray:
 
 
 def _inside(written: WrittenBoxes, layout: str, unit: bool = False) -> np.ndarray:
-    """Whether each box, read in a layout, has an area and is inside its image: bool `[m]`.
+    """Mask of the boxes that, read in a layout, have an area and are inside their image: `[m]`.
 
     With `unit`, images have height 1 and width 1.
     """
@@ -230,7 +230,7 @@ def _first_pixel(pixels: str, evidence: Evidence) -> str | None:
         )
     if pixels == "zero_based" and ones >= _FEWEST_ONES and not evidence.below:
         return (
-            f"Your boxes look 1-based, as VOC's: {ones} xmin or ymin are 1 and none is 0. "
+            f"Your boxes look 1-based, like VOC's: {ones} xmin or ymin are 1 and none is 0. "
             f"Set config.data.voc.pixels={decision.pixels!r}."
         )
     return None
@@ -258,4 +258,4 @@ def find_pixel_doubts(pixels: str, evidence: Evidence) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}%"

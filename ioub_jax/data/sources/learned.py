@@ -64,14 +64,14 @@ class Rules:
       difficult: 'keep' if difficult objects are learned; any other value if not.
       keep_empty: whether images without a box to learn are kept.
       max_boxes: number of slots for objects of an image; None for no limit.
-      verb: what is done with a box, 'trained on' or 'evaluated on'.
+      verb: what is done with a box, 'used for training' or 'used for evaluation'.
     """
 
     crowd: str = "ignore"
     difficult: str = "keep"
     keep_empty: bool = True
     max_boxes: int | None = None
-    verb: str = "evaluated on"
+    verb: str = "used for evaluation"
 
     def may_learn(self, annotations: Annotations) -> np.ndarray:
         """True where an object is learned if its image has enough slots: bool `[m]`."""
@@ -141,7 +141,7 @@ class Learned:
       classes: one entry per class, in the order of the labels; empty if `boxes` is None.
       fullest: number of objects in the fullest image, including regions to ignore; 0 if `boxes` is
         None.
-      verb: what is done with boxes and images, 'trained on' or 'evaluated on'.
+      verb: what is done with boxes and images, 'used for training' or 'used for evaluation'.
       tiles: a sentence on the tiles of the images; empty if the images are not cut.
       split: a sentence on how the data set was split into parts; empty if it is whole.
     """
@@ -388,7 +388,7 @@ def _line(title: str, tally: Tally, reasons: dict[str, str], verb: str) -> str:
     else:
         line = f"{title}: {tally.learned:,} of {tally.listed:,} are {verb}"
     if tally.left_out:
-        line += f"; not {_in_words(tally.left_out, reasons)}"
+        line += f"; left out: {_in_words(tally.left_out, reasons)}"
     if tally.changed:
         line += f"; changed: {_in_words(tally.changed, _CHANGED)}"
     return f"{line}."

@@ -94,20 +94,20 @@ _BY_KEYS: tuple[tuple[tuple[str, ...], OtherFormat], ...] = (
         "open and save it in LabelImg as Pascal VOC, and set config.data.source='voc'")),
 )  # fmt: skip
 
-#: What CVAT calls "CVAT for images".
+#: The format that CVAT calls "CVAT for images".
 CVAT = OtherFormat("CVAT's XML", "export as COCO there, or " + _GLOBOX.format("FILE", "cvat"))
 _BY_SUFFIX = {
     ".yaml": OtherFormat("YOLO's (its description of a data set)", _YOLO),
     ".yml": OtherFormat("YOLO's (its description of a data set)", _YOLO),
-    ".txt": OtherFormat("text, as YOLO's boxes are", _YOLO),
+    ".txt": OtherFormat("text, such as YOLO's boxes", _YOLO),
     ".csv": OtherFormat("a table", _HOW_TO),
     ".parquet": OtherFormat("a table", _HOW_TO),
-    ".jsonl": OtherFormat("JSON lines, as Hugging Face's metadata", _HOW_TO),
-    ".ndjson": OtherFormat("JSON lines, as Labelbox's", _HOW_TO),
+    ".jsonl": OtherFormat("JSON lines, such as Hugging Face's metadata", _HOW_TO),
+    ".ndjson": OtherFormat("JSON lines, such as Labelbox's", _HOW_TO),
     ".tfrecord": OtherFormat("TensorFlow's records", "set config.data.source='tfds'"),
     ".mat": OtherFormat("MATLAB's data", _HOW_TO),
     ".xml": OtherFormat(
-        "XML, as PASCAL VOC's annotations are", "for those set config.data.source='voc'"
+        "XML, such as Pascal VOC's annotations", "for those set config.data.source='voc'"
     ),
     ".zip": OtherFormat("an archive", "unpack it"),
     ".gz": OtherFormat("an archive", "unpack it"),

@@ -146,14 +146,14 @@ class TileCounts:
       tiling: how images are cut.
       images: number of images.
       tiles: number of tiles of all images.
-      used: number of tiles that are trained or evaluated on; the others have no box to learn.
+      used: number of tiles used for training or evaluation; the others have no box to learn.
       boxes: number of boxes to learn in the whole images.
       cut: number of those boxes that are not whole in any tile.
       longest: longest side of the cut boxes in pixels, rounded up; 0 if there are none.
       fullest: number of objects in the fullest used tile, including regions to ignore.
       full_tiles: number of used tiles with more objects than slots.
       lost: for each class, the number of boxes to learn that are not an object of any tile.
-      verb: what is done with the tiles, 'trained on' or 'evaluated on'.
+      verb: what is done with the tiles, 'used for training' or 'used for evaluation'.
     """
 
     tiling: Tiling
@@ -173,8 +173,8 @@ class TileCounts:
         line = f"Tiles: {self.tiles:,} of {self.tiling}, of {self.images:,} images"
         if self.used < self.tiles:
             line += (
-                f"; {self.used:,} are {self.verb}, not {self.tiles - self.used:,} without a box to "
-                "learn (config.data.tiles.keep_empty)"
+                f"; {self.used:,} are {self.verb}; left out: {self.tiles - self.used:,} without a "
+                "box to learn (config.data.tiles.keep_empty)"
             )
         if not self.cut:
             return f"{line}; every box is whole in a tile."

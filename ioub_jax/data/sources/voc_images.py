@@ -16,7 +16,7 @@ from ioub_jax.data.sources.voc_xml import VocAnnotation, read_objects
 
 _log = logging.getLogger(__name__)
 
-#: How an image without XML can be treated: as a problem, or as an image without objects.
+#: Treatments of an image without XML: as a problem, or as an image without objects.
 UNANNOTATED = ("problem", "empty")
 #: The content of a missing XML.
 NO_OBJECTS = VocAnnotation(None, "", np.zeros((0, 4)), (), ())

@@ -281,7 +281,7 @@ def test_a_data_set_of_ones_own_needs_no_configuration(tmp_path, on_error):
     use = audit.Use(
         split="train",
         origin=Origin("mine"),
-        rules=Rules(max_boxes=1, verb="trained on"),
+        rules=Rules(max_boxes=1, verb="used for training"),
         on_error=on_error,
         max_boxes=1,
         max_detections=1,
@@ -293,7 +293,7 @@ def test_a_data_set_of_ones_own_needs_no_configuration(tmp_path, on_error):
     kinds = {finding.kind: finding for finding in found.findings}
     assert kinds.keys() == {"missing_image", "empty_class", "too_many_objects", "dense_image"}
     assert found.data.learned.lines()[0] == (
-        "Boxes: 1 of 2 are trained on; not 1 beyond config.data.max_boxes."
+        "Boxes: 1 of 2 are used for training; left out: 1 beyond config.data.max_boxes."
     )
     # There is no option to leave the class out by, and none is needed to keep it.
     assert kinds["empty_class"].advice.endswith("box to learn (dog: no boxes).")

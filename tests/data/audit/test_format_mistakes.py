@@ -96,7 +96,7 @@ def test_the_share_in_the_sentence_by_hand():
     boxes = WrittenBoxes("xywh", np.array(corners, float), np.full((6, 2), 100.0))
     assert find_format_mistakes(boxes) == [
         "Your boxes look like [xmin, ymin, xmax, ymax]: read as COCO's [x, y, width, height], "
-        "60 % of them leave their image; read that way, none or hardly any do. Convert them with "
+        "60% of them leave their image; read that way, none or hardly any do. Convert them with "
         "width = xmax - xmin and height = ymax - ymin."
     ]
 

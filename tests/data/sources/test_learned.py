@@ -24,7 +24,7 @@ TREATMENTS = st.sampled_from(["ignore", "drop", "keep"])
 
 def numbers(line):
     """Listed, learned and the counts of what is not, as the line says them."""
-    left_out = re.search(r"; not ([^;]+)", line)
+    left_out = re.search(r"; left out: ([^;]+)", line)
     counts = [int(n) for n in re.findall(r"(?:^|, )(\d+) ", left_out[1])] if left_out else []
     if found := re.search(r": all (\d+) ", line):
         return int(found[1]), int(found[1]), counts
@@ -68,16 +68,16 @@ def test_the_lines_by_hand():
     # region without a problem and two of the image that is missing: 6 + 4 + 5 + 7 + 1 + 2 = 25.
     changes = {"repeated": 7, "clipped": 1_200, "exchanged": 1, "converted": 2, "renamed": 1}
     source = source_of(examples, Census(6, 25, 5, changes), problems)
-    learned = count_learned(source, Rules("ignore", "drop", False, 2, "trained on"))
+    learned = count_learned(source, Rules("ignore", "drop", False, 2, "used for training"))
     assert learned.lines() == (
-        "Boxes: 1 of 25 are trained on; not 2 crowds (config.matcher.crowd), 1 difficult "
-        "(config.matcher.difficult), 2 beyond config.data.max_boxes, 5 of other classes, 7 listed "
-        "twice, 1 without area, 3 of images that are not listed, 1 region to ignore, 2 of images "
-        "that are left out; changed: 1,200 clipped to their image, 1 put in order (swapped "
+        "Boxes: 1 of 25 are used for training; left out: 2 crowds (config.matcher.crowd), 1 "
+        "difficult (config.matcher.difficult), 2 beyond config.data.max_boxes, 5 of other classes, "
+        "7 listed twice, 1 without area, 3 of images that are not listed, 1 region to ignore, 2 of "
+        "images that are left out; changed: 1,200 clipped to their image, 1 put in order (swapped "
         "corners).",
-        "Images: 1 of 6 are trained on; not 3 without a box to learn (config.data.keep_empty), 1 "
-        "whose file is missing, 1 for other reasons; changed: 2 ids read as another type, 1 file "
-        "name read as the only file that they can mean.",
+        "Images: 1 of 6 are used for training; left out: 3 without a box to learn "
+        "(config.data.keep_empty), 1 whose file is missing, 1 for other reasons; changed: 2 ids "
+        "read as another type, 1 file name read as the only file that they can mean.",
     )
     of_a, of_b = learned.classes
     assert (of_a.boxes, of_a.usable, of_a.beyond_max_boxes, of_a.left_out) == (3, 1, 2, 1)
@@ -92,16 +92,17 @@ def test_evaluation_has_all_but_crowds():
     )
     learned = count_learned(source_of([example]), Rules())
     assert learned.lines() == (
-        "Boxes: 1 of 3 are evaluated on; not 1 crowd (config.matcher.crowd), 1 region to ignore.",
-        "Images: all 1 are evaluated on.",
+        "Boxes: 1 of 3 are used for evaluation; left out: 1 crowd (config.matcher.crowd), 1 region "
+        "to ignore.",
+        "Images: all 1 are used for evaluation.",
     )
 
 
 def test_what_is_drawn_is_not_counted():
-    learned = count_learned(ShapesSource(20, (64, 64), 0, "train"), Rules(verb="trained on"))
+    learned = count_learned(ShapesSource(20, (64, 64), 0, "train"), Rules(verb="used for training"))
     assert learned.lines() == (
-        "Boxes: known only when their images are drawn; all are trained on.",
-        "Images: all 20 are trained on.",
+        "Boxes: known only when their images are drawn; all are used for training.",
+        "Images: all 20 are used for training.",
     )
 
 

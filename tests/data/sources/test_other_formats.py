@@ -131,7 +131,7 @@ FORMATS = {
     "VOC": (
         "a.xml",
         "<annotation/>",
-        "it looks like XML, as PASCAL VOC's annotations are; for those set "
+        "it looks like XML, such as Pascal VOC's annotations; for those set "
         "config.data.source='voc'",
     ),
     "TensorFlow's table": (
@@ -147,7 +147,7 @@ FORMATS = {
     "Hugging Face": (
         "metadata.jsonl",
         '{"file_name": "a.jpg", "objects": {}}\n{"file_name": "b.jpg", "objects": {}}\n',
-        f"it looks like JSON lines, as Hugging Face's metadata; {HOW_TO}",
+        f"it looks like JSON lines, such as Hugging Face's metadata; {HOW_TO}",
     ),
 }
 

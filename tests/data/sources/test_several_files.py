@@ -148,7 +148,7 @@ def test_a_file_that_two_list_is_refused_or_left_out(data, tmp_path):
     data.on_error = "skip"
     source, learned = data_parts.open_counted(data, "train")
     assert list(objects(source)) == [1, 2, 9]
-    assert learned.lines()[1] == "Images: 3 of 4 are trained on; not 1 listed twice."
+    assert learned.lines()[1] == "Images: 3 of 4 are used for training; left out: 1 listed twice."
 
 
 def test_what_is_wrong_with_the_files_together_is_one_sentence(data, tmp_path):

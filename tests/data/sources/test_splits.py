@@ -158,8 +158,10 @@ def test_the_numbers_of_a_part_add_up_to_the_whole():
     # 60 + 30 + 10 * 4 boxes; of the 20 images 12 + 6 have one and 2 have four.
     assert learned.lines() == (
         "Split: 80 train, 20 val (data.split.val=0.2, seed 0); every class is in both.",
-        "Boxes: 26 of 130 are evaluated on; not 104 in other parts of config.data.split.",
-        "Images: 20 of 100 are evaluated on; not 80 in other parts of config.data.split.",
+        "Boxes: 26 of 130 are used for evaluation; left out: 104 in other parts of "
+        "config.data.split.",
+        "Images: 20 of 100 are used for evaluation; left out: 80 in other parts of "
+        "config.data.split.",
     )
 
 

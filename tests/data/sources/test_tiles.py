@@ -174,10 +174,10 @@ def test_tiles_without_a_box_to_learn_are_left_out(whole):
     assert (counts.tiles, counts.used, counts.boxes, counts.cut) == (16, 3, 4, 1)
     assert counts.longest == 300 and counts.overlap_for_all is None
     assert counts.line() == (
-        "Tiles: 16 of 64 pixels with an overlap of 25 %, of 3 images; 3 are trained on, not 13 "
-        "without a box to learn (config.data.tiles.keep_empty); 1 of 4 boxes (25.0%) are cut in "
-        "every tile: their longest side is 300 pixels, and tiles share 16."
-    ).replace("trained on", "evaluated on")
+        "Tiles: 16 of 64 pixels with an overlap of 25%, of 3 images; 3 are used for evaluation; "
+        "left out: 13 without a box to learn (config.data.tiles.keep_empty); 1 of 4 boxes (25.0%) "
+        "are cut in every tile: their longest side is 300 pixels, and tiles share 16."
+    )
     assert counts.full_tiles == 1 and counts.fullest == 2
 
 

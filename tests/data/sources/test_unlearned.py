@@ -28,7 +28,7 @@ def of_class(name, boxes=0, usable=0, crowds=0, difficult=0, beyond=0, left_out=
 
 def learned(classes=(), listed=0, left_out=()):
     boxes = Tally(listed, listed - sum(dict(left_out).values()), dict(left_out), {})
-    return Learned(boxes, Tally(1, 1, {}, {}), tuple(classes), 9, "trained on")
+    return Learned(boxes, Tally(1, 1, {}, {}), tuple(classes), 9, "used for training")
 
 
 GOOD = of_class("bolt", 5, 5)
