@@ -97,7 +97,7 @@ findings:
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi; echo "All findings hold."
 
-# The tables of docs/data.md ("What each tool writes") and docs/evaluation.md, made anew. TRUTH and
+# The tables of docs/data.md ("Exports of annotation tools") and docs/evaluation.md, made anew. TRUTH and
 # RESULTS are COCO JSONs of real detections: `make tables TRUTH=truth.json RESULTS=results.json`.
 tables: setup
 	$(BIN)/python -m pytest -q -rP tests/data/sources/test_tool_exports.py
