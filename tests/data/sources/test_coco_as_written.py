@@ -265,7 +265,7 @@ OTHER_FILES = {
         "looks like YOLO's .*source=yolo reads it",
     ),
     "XML": ("a.xml", "<annotation/>", "looks like XML, such as Pascal VOC's"),
-    "labels": ("a.txt", "0 .5 .5 .1 .1\n", "looks like text, as YOLO's"),
+    "labels": ("a.txt", "0 .5 .5 .1 .1\n", "looks like text, such as YOLO's"),
     "a table": ("a.csv", "x,y\n", "looks like a table"),
     "Label Studio's JSON-MIN": (
         "min.json",
