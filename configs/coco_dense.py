@@ -8,7 +8,8 @@ of GFL's scores, which follow the IoU already).
 Schedule and data: those of `coco_retinanet.py`, which mmdetection also uses for these detectors.
 
 The argument has a detector (atss, fcos, gfl, iou_aware_retinanet), a backbone, an arm and a scale
-as in `coco_retinanet.py`, each with the first as default:
+as in `coco_retinanet.py` (loc_weight_only only for iou_aware_retinanet), each with the first as
+default:
 
 python -m experiments.train --config=configs/coco_dense.py:gfl,r50,baseline --workdir=runs/gfl \
   --config.data.coco.root=PATH

@@ -37,9 +37,7 @@ def mathml(latex: str, display: str) -> str:
     """
     try:
         made = convert(latex, display=display)
-    except (
-        Exception
-    ) as error:  # the converter has no class of errors, and raises IndexError for some
+    except Exception as error:  # the converter has no class of errors of its own
         raise ValueError(f"The equation {latex!r} is not valid LaTeX: {error!r}") from error
     # The converter passes an unknown command on as text.
     unknown = _COMMAND.findall(_ELEMENT.sub("", made))

@@ -181,9 +181,8 @@ def preview_inference(
         loading = loading_parts.loading_of(config)
         if views is not None:
             only = loading.canvases[0] if name in ("ssd", "ssdlite") else None
-            view_parts.check_views(views, loading, only)
             agnostic = settings["evaluation"].get("class_agnostic", False)
-            view_parts.check_merge(views, class_agnostic=agnostic)
+            view_parts.check_views(views, loading, only, class_agnostic=agnostic)
         canvases = ", ".join(f"{h}x{w}" for h, w in loading.canvases)
         return [
             describe_checkpoint(workdir, checkpoint, ema=ema),

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from ioub_jax.anchors import AnchorLayout
+from ioub_jax.assigners.ground_truth import check_levels
 from ioub_jax.box_codecs import BoxCodec, DeltaCodec, DistanceCodec
 from ioub_jax.detectors.anchor_objective import AnchorObjective, MatchingOptions
 from ioub_jax.detectors.detector import Anchors, Canvas, DetectionOptions, Detector
@@ -123,12 +124,9 @@ def _check_assigner(rules: MatchingOptions, levels: AnchorLayout, codec: BoxCode
             "matcher.name is 'iou', but boxes are distances from a point inside of them, and an "
             "anchor may have its centre outside of its box; set matcher.name to 'atss' or 'fcos'."
         )
-    ranges = rules.size_ranges
-    if ranges is not None and len(ranges) != len(numbers):
-        raise ConfigError(
-            f"matcher.size_ranges has {len(ranges)} entries; it must have {len(numbers)}, one for "
-            "each level."
-        )
+    if rules.size_ranges is not None:
+        with naming_fields("matcher", MatchingOptions):
+            check_levels("size_ranges", rules.size_ranges, numbers)
 
 
 def losses_of(loss: Any, codec: BoxCodec) -> ObjectiveOptions:

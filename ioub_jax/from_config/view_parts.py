@@ -21,12 +21,12 @@ def with_views(
       a detector, and a loading that enlarges images to the largest scale.
 
     Raises:
-      ConfigError: as in `check_views` and `check_merge`.
+      ConfigError: as in `check_views`.
     """
     if views is None:
         return placed, loading
-    check_views(views, loading, placed.detector.canvas)
-    check_merge(views, class_agnostic=placed.detector.options.class_agnostic)
+    detector = placed.detector
+    check_views(views, loading, detector.canvas, class_agnostic=detector.options.class_agnostic)
     augmented = AugmentedDetector(placed.detector, placed.mesh, views)
     if views.largest == 1.0:
         return augmented, loading
@@ -37,16 +37,20 @@ def with_views(
     )
 
 
-def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
-    """Refuses several scales if the images can have only one.
+def check_views(
+    views: Views, loading: Loading, only: Canvas | None, *, class_agnostic: bool
+) -> None:
+    """Refuses several scales if the images can have only one, and a merge that cannot be done.
 
     Args:
       views: the views.
       loading: the loading of images for their canvases.
       only: the input size of the network if it has a single one, else None.
+      class_agnostic: True if boxes are suppressed across classes.
 
     Raises:
-      ConfigError: there are scales, but the network has one input size or sees tiles.
+      ConfigError: there are scales, but the network has one input size or sees tiles; or the views
+        are fused, but boxes are suppressed across classes.
     """
     if loading.tiling is not None:
         check_tiles(views)
@@ -55,14 +59,6 @@ def check_views(views: Views, loading: Loading, only: Canvas | None) -> None:
             f"scales is {views.scales}, but the network has one input size, {only[0]}x{only[1]}; "
             "leave the scales out."
         )
-
-
-def check_merge(views: Views, *, class_agnostic: bool) -> None:
-    """Refuses fusion, which takes means of boxes of one class, for suppression across classes.
-
-    Raises:
-      ConfigError: the views are fused, but boxes are suppressed across classes.
-    """
     if class_agnostic and views.merge == "weighted_box_fusion":
         raise ConfigError(
             "merge is 'weighted_box_fusion', which takes means of boxes of one class, but "

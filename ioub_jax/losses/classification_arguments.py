@@ -32,26 +32,27 @@ def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike |
     check_of_labels(labels, **of_anchors)
 
 
-def check_of_labels(labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
+def check_of_labels(
+    labels: ArrayLike, *, where: ArrayLike | None = None, **of_anchors: ArrayLike | None
+) -> None:
     """Refuses an array that does not have one number, or one flag, for each label.
 
     Args:
       labels: `[...]` int.
+      where: a mask of the labels; None is skipped.
       **of_anchors: arrays by the names of the arguments; None is skipped.
 
     Raises:
-      TypeError: labels are not integers, a mask `where` is not of bools, or another array is not
+      TypeError: labels are not integers, `where` is not of bools, or another array is not
         of real numbers.
       ValueError: a shape is not that of the labels.
     """
     as_int32(labels)
-    for name, array in of_anchors.items():
-        if array is None:
-            continue
-        if name == "where":
-            check_mask(where=array)
-        else:
-            check_real(**{name: array})
+    numbers = {name: array for name, array in of_anchors.items() if array is not None}
+    masks = {} if where is None else {"where": where}
+    check_real(**numbers)
+    check_mask(**masks)
+    for name, array in (numbers | masks).items():
         check_shape(name, array, np.shape(labels), "one for each of labels")
 
 

@@ -174,7 +174,8 @@ def iou_loss(
     check_boxes(boxes=boxes, target_boxes=target_boxes)
     if image_size is not None:
         shape = np.broadcast_shapes(np.shape(boxes), np.shape(target_boxes))
-        check_of_each("boxes", shape, image_size=np.empty(np.shape(image_size)[:-1]))
+        of_images = np.broadcast_to(0.0, np.shape(image_size)[:-1])
+        check_of_each("boxes", shape, image_size=of_images)
     check_number("power", power, above=0)
     pairs = box_pairs.pairs_of(boxes, target_boxes)
     loss = 1.0 - box_pairs.power_or_zero(_overlap(pairs, inner, focaler), power)

@@ -360,14 +360,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
                     for other, difference in comparison.between[arm].items()
                 },
                 "errors": {
-                    iou: {
-                        kind: {
-                            **dataclasses.asdict(spread),
-                            "difference": _of_kind(costs.differences.get(arm, {}).get(kind)),
-                        }
-                        for kind, spread in costs.spreads[arm].items()
-                    }
-                    for iou, costs in comparison.errors.items()
+                    iou: _costs_to_json(costs, arm) for iou, costs in comparison.errors.items()
                 },
             }
             for arm in comparison.arms
@@ -375,8 +368,15 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _of_kind(difference: Difference | None) -> dict[str, Any] | None:
-    return None if difference is None else _difference_to_json(difference)
+def _costs_to_json(costs: ErrorCosts, arm: str) -> dict[str, Any]:
+    differences = costs.differences.get(arm, {})
+    return {
+        kind: {
+            **dataclasses.asdict(spread),
+            "difference": _difference_to_json(differences[kind]) if kind in differences else None,
+        }
+        for kind, spread in costs.spreads[arm].items()
+    }
 
 
 def _difference_to_json(difference: Difference) -> dict[str, Any]:
