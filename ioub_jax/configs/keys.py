@@ -585,17 +585,17 @@ KEYS = (
     ),
     Key(
         "loss.classification.alpha",
-        0.25,
-        at_least(0),
+        None,
+        or_none(at_least(0)),
         "Weight of positives in focal, of negatives in varifocal, share of the score in the target "
-        "of ia_bce; the others have none.",
+        "of ia_bce; the others have none. None: 0.25, 0.75 and 0.25, as published.",
     ),
     Key(
         "loss.classification.gamma",
-        2.0,
-        at_least(0),
+        None,
+        or_none(at_least(0)),
         "Focusing exponent, and that of the IoU in mal; softmax, ghm_c and ranking losses have "
-        "none.",
+        "none. None: 2.0, and 1.5 in mal, as published.",
     ),
     Key(
         "loss.classification.delta",
@@ -698,9 +698,10 @@ KEYS = (
     ),
     Key(
         "loss.localization.beta",
-        0.11,
-        at_least(0),
-        "Difference at which smooth_l1 (0: L1) and balanced_l1 turn linear.",
+        None,
+        or_none(at_least(0)),
+        "Difference at which smooth_l1 (0: L1) and balanced_l1 turn linear. None: the authors' "
+        "0.11 and 1.0.",
         ssd=1.0,
     ),
     Key(

@@ -71,7 +71,8 @@ def average_lrp_loss(
       where: `[...]` bool, whether each anchor counts; None: all that are not ignored.
 
     Returns:
-      An `AverageLRPLoss`: `classification` and `localization`, each `[...]`.
+      An `AverageLRPLoss`: `classification` and `localization`, each `[...]`, float32,
+      or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.

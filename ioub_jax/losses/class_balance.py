@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.argument_checks import check_number, check_real
 from ioub_jax.losses.classification_arguments import check_class_weights
 
 
@@ -26,11 +27,16 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
       float64 `[C]`; a class without objects has weight 1 and does not count in the mean.
 
     Raises:
-      ValueError: beta is out of range.
+      TypeError: the counts are not numbers.
+      ValueError: beta or a count is out of range, or the counts are not a vector.
     """
-    if not 0 <= beta < 1:
-        raise ValueError(f"beta is {beta}; it must be at least 0 and below 1.")
+    check_number("beta", beta, at_least=0, below=1)
+    check_real(counts=np.asarray(counts))
     numbers = np.asarray(counts, np.float64)
+    if numbers.ndim != 1 or numbers.size == 0:
+        raise ValueError(f"counts has shape {numbers.shape}; it must be [C].")
+    if not (np.isfinite(numbers) & (numbers >= 0)).all():
+        raise ValueError("counts has a number below 0 or one that is not finite.")
     has_objects = numbers > 0
     if not has_objects.any():
         return np.ones(len(numbers))
@@ -49,7 +55,8 @@ def weights_of_classes(labels: ArrayLike, class_weights: ArrayLike) -> jax.Array
       class_weights: `[C]`.
 
     Returns:
-      `[...]`, 1 where the label is not a class; under `stop_gradient`.
+      `[...]`, float32, or float64 if the weights are; 1 where the label is not a class; under
+      `stop_gradient`.
 
     Raises:
       TypeError: labels are not integers, or weights are not numeric.

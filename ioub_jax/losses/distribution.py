@@ -27,7 +27,7 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
         gradient flows to them.
 
     Returns:
-      `[...]`.
+      `[...]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -62,7 +62,8 @@ def decode_distribution(logits: ArrayLike) -> jax.Array:
       logits: `[..., K]`, K at least 2.
 
     Returns:
-      `[...]`, in bins, within 0..K-1; multiply by the stride for pixels.
+      `[...]`, float32, or float64 if an input is; in bins, within 0..K-1: multiply by the
+      stride for pixels.
 
     Raises:
       TypeError: logits are not numbers.

@@ -43,7 +43,7 @@ def ghm_c_loss(
       where: `[..., C]` bool, whether each entry counts; None: all that are not ignored.
 
     Returns:
-      The loss `[..., C]`, and the new state `[bins]`.
+      The loss `[..., C]`, and the new state `[bins]`; float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
@@ -86,7 +86,7 @@ def ghm_r_loss(
       where: `[...]` bool, whether each entry counts, usually those of positives; None: all.
 
     Returns:
-      The loss `[...]`, and the new state `[bins]`.
+      The loss `[...]`, and the new state `[bins]`; float32, or float64 if an input is.
 
     Raises:
       TypeError: an argument is not numeric.

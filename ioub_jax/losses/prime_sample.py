@@ -48,9 +48,9 @@ def carl_weights(
       axis: the axes of n and the sum; None for all axes.
 
     Returns:
-      `[...]`, 1 for anchors that are not positive. The weights are 1 in a scope without positives,
-      or whose bases are all at most 1e-12. If the score of a positive is NaN, all positives of its
-      scope have weight NaN.
+      `[...]`, float32, or float64 if an input is; 1 for anchors that are not positive. The weights
+      are 1 in a scope without positives, or whose bases are all at most 1e-12. If the score of a
+      positive is NaN, all positives of its scope have weight NaN.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -109,8 +109,9 @@ def isr_p_weights(
       bias: smallest value of the base, in 0..1.
 
     Returns:
-      `[B, N]`, under `stop_gradient`; 1 for anchors that are not positive, and everywhere if the
-      positives have no loss; NaN at all positives if the loss of one is NaN.
+      `[B, N]`, float32, or float64 if an input is, under `stop_gradient`; 1 for anchors that are
+      not positive, and everywhere if the positives have no loss; NaN at all positives if the loss
+      of one is NaN.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.

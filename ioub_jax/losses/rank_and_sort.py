@@ -69,7 +69,7 @@ def rank_and_sort_loss(
       where: `[...]` bool, whether each anchor counts; None: all that are not ignored.
 
     Returns:
-      `[...]`, 0 for anchors that are not positive.
+      `[...]`, float32, or float64 if an input is; 0 for anchors that are not positive.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
@@ -109,7 +109,7 @@ def bucketed_rank_and_sort_loss(
       where: `[...]` bool, whether each anchor counts; None: all that are not ignored.
 
     Returns:
-      `[...]`, 0 for anchors that are not positive.
+      `[...]`, float32, or float64 if an input is; 0 for anchors that are not positive.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.

@@ -43,9 +43,9 @@ def correlation_loss(
       regularization_strength: strength of the soft ranks of 'spearman', above 0.
 
     Returns:
-      `[]` in 0..2. It is 0, with gradient 0, if fewer than two scores count, or if all scores or
-      all IoUs are equal and the kind divides by their deviation. It is NaN if a score or IoU that
-      counts is NaN.
+      `[]` in 0..2, float32, or float64 if an input is. It is 0, with gradient 0, if fewer than two
+      scores count, or if all scores or all IoUs are equal and the kind divides by their deviation.
+      It is NaN if a score or IoU that counts is NaN.
 
     Raises:
       TypeError: an argument is not numeric.

@@ -59,7 +59,7 @@ def wise_iou_weights(
 
     Returns:
       Weights `[...]`, 1 for boxes that do not count, and the next mean `[]`, which is M if no box
-      counts; both under `stop_gradient`.
+      counts; float32, or float64 if an input is, under `stop_gradient`.
 
     Raises:
       TypeError: an argument is not numeric.
@@ -125,7 +125,8 @@ def wise_iou_loss(
       where: `[...]` bool, whether each box counts in the loss and the mean; None: all.
 
     Returns:
-      `[...]`, 0 for boxes that do not count, and the next mean `[]`.
+      `[...]`, 0 for boxes that do not count, and the next mean `[]`; float32, or float64 if
+      an input is.
 
     Raises:
       TypeError: an argument is not numeric.

@@ -215,7 +215,7 @@ def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Ar
     """Returns the plain loss of one level's sigmoids, summed over anchors and classes: `[B]`."""
     logits, labels = sigmoids.logits[..., None], sigmoids.labels
     if options.name == "focal":
-        values = losses.sigmoid_focal_loss(logits, labels, alpha=options.alpha, gamma=options.gamma)
+        values = losses.sigmoid_focal_loss(logits, labels, **options.hyper_parameters)
     else:
         values = iou_target_loss(options)(logits, labels, repeat_for_entries(ious, labels.shape))
     return jnp.sum(values, axis=tuple(range(1, values.ndim)), dtype=jnp.float32)

@@ -24,6 +24,21 @@ INSTANCE_WEIGHTS = ("none", "centreness", "score")
 NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
 
 
+#: Classification loss -> the hyper-parameters that it has.
+_CLASSIFICATION_TAKES: dict[str, tuple[str, ...]] = {
+    "focal": ("alpha", "gamma"),
+    "quality_focal": ("gamma",),
+    "varifocal": ("alpha", "gamma"),
+    "mal": ("gamma",),
+    "ia_bce": ("alpha", "gamma"),
+    "ghm_c": (),
+    **dict.fromkeys(RANKING_LOSSES, ("delta",)),
+    "softmax": (),
+}
+# The difference from which smooth L1 is linear in the authors' RetinaNet; other losses on deltas
+# were published with their own.
+_BETA, _BETAS = 0.11, {"balanced_l1": 1.0}
+
 _OVERLAPS = tuple(name for name in BOX_LOSSES if name != "nwd")
 #: Hyper-parameter -> losses that have it: kinds of `iou_loss`, and the losses below.
 _TAKEN_BY = {
@@ -65,11 +80,11 @@ class ClassificationOptions:
       eta: the exponent of the IoU-balanced weights, 0 for the plain loss. Only 'focal' and
         'softmax' can have them.
       alpha: the weight of positives in 'focal', of negatives in 'varifocal', and the share of the
-        score in the target of 'ia_bce'; other losses have none.
+        score in the target of 'ia_bce'; other losses have none. None, here and in the next two:
+        as published, which is the default of the function in `losses`.
       gamma: the focusing exponent, and the exponent of the IoU in 'mal'; 'softmax', 'ghm_c' and
         ranking losses have none.
-      delta: half the width of the step function of ranking losses, in logits; None: the published
-        .5 in Rank & Sort and 1 in 'average_lrp'.
+      delta: half the width of the step function of ranking losses, in logits.
       bins: the number of bins of gradient norms in 'ghm_c'. This loss is not divided by the
         positives, and its counts are those of each batch (momentum 0).
       normalizer_scope: the scope over which the normaliser of eq. 2 sums: 'batch' (the whole global
@@ -93,8 +108,8 @@ class ClassificationOptions:
 
     name: str = "focal"
     eta: float = 1.5
-    alpha: float = 0.25
-    gamma: float = 2.0
+    alpha: float | None = None
+    gamma: float | None = None
     delta: float | None = None
     bins: int = 10
     normalizer_scope: str = "level"
@@ -124,10 +139,7 @@ class ClassificationOptions:
                 raise ValueError(weighs + "set isr_p to False.")
         if self.name == "ghm_c" and self.class_weights is not None:
             raise ValueError("name 'ghm_c' has weights of its own; set class_weights to None.")
-        if self.delta is not None and self.delta < 0:
-            raise ValueError(f"delta is {self.delta}; it must be at least 0.")
-        if self.bins < 1:
-            raise ValueError(f"bins is {self.bins}; it must be at least 1.")
+        self._check_hyper_parameters()
         if self.isr_p and self.eta != 0:
             raise ValueError(
                 "isr_p and eta both weigh the positives by their IoU; set eta to 0, or isr_p to "
@@ -140,6 +152,32 @@ class ClassificationOptions:
 
         if self.class_weights is not None and not all(w > 0 for w in self.class_weights):
             raise ValueError(f"class_weights is {self.class_weights}; all must be above 0.")
+
+    def _check_hyper_parameters(self) -> None:
+        """Refuses numbers that are out of range, or that are set although the loss has none."""
+        check_number("bins", self.bins, at_least=1)
+        if self.bins != 10 and self.name != "ghm_c":
+            raise ValueError(
+                f"bins is {self.bins}, but {self.name!r} has none; set bins to 10, or name to "
+                "ghm_c."
+            )
+        for name in ("alpha", "gamma", "delta"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            having = [loss for loss, takes in _CLASSIFICATION_TAKES.items() if name in takes]
+            if self.name not in having:
+                raise ValueError(
+                    f"{name} is {value}, but {self.name!r} has none; set {name} to None, or name "
+                    f"to one of {', '.join(having)}."
+                )
+            check_number(name, value, at_least=0)
+
+    @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """The hyper-parameters of the loss that are set, as arguments of its function."""
+        values = {name: getattr(self, name) for name in _CLASSIFICATION_TAKES[self.name]}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def weighs_whole_anchors(self) -> bool:
@@ -160,7 +198,8 @@ class LocalizationOptions:
       calibration_lambda: the exponent with which an unset `w_loc` is measured; None for `lambda_`.
         (The arm `loc_weight_only` has lambda_ 0 and calibration_lambda 1.5.)
       dynamic: whether the weights are normalised in every batch (eq. 5) instead of by `w_loc`.
-      beta: the difference from which smooth L1 (0: plain L1) and balanced L1 are linear.
+      beta: the difference from which smooth L1 (0: plain L1) and balanced L1 are linear. None: the
+        authors' .11 and 1.
       power: the exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU (arXiv
         2110.13675), whose authors use 3.
       inner: the ratio of Inner-IoU in the losses on boxes; None: not used.
@@ -189,7 +228,7 @@ class LocalizationOptions:
     w_loc: float | None = None
     calibration_lambda: float | None = None
     dynamic: bool = False
-    beta: float = 0.11
+    beta: float | None = None
     power: float = 1.0
     inner: float | None = None
     focaler: tuple[float, float] | None = None
@@ -254,6 +293,11 @@ class LocalizationOptions:
                 check_number(name, value, **_RANGES[name])
             else:
                 box_kinds.check_hyper_parameter(name, value)
+
+    @property
+    def linear_from(self) -> float:
+        """The difference from which a loss on deltas is linear."""
+        return _BETAS.get(self.name, _BETA) if self.beta is None else self.beta
 
     @property
     def kind(self) -> str:

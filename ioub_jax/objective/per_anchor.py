@@ -68,7 +68,7 @@ def _localization_loss(
         return _box_loss(decoded, targets, chosen, image_size)
     target_deltas = options.codec.encode(targets, anchors)
     formula = losses.smooth_l1_loss if chosen.name == "smooth_l1" else losses.balanced_l1_loss
-    return jnp.sum(formula(deltas, target_deltas, beta=chosen.beta), axis=-1)
+    return jnp.sum(formula(deltas, target_deltas, beta=chosen.linear_from), axis=-1)
 
 
 def _box_loss(
@@ -101,9 +101,8 @@ def _classification_loss(
     sigmoids: Sigmoids, positive: jax.Array, ious: jax.Array, options: ClassificationOptions
 ) -> jax.Array:
     """Returns the plain classification loss of sigmoids, `[B, N_l]`, as in `PerAnchor`."""
-    focal_loss = functools.partial(
-        losses.sigmoid_focal_loss, alpha=options.alpha, gamma=options.gamma
-    )
+    of_focal = options.hyper_parameters if options.name == "focal" else {}
+    focal_loss: Callable[..., jax.Array] = functools.partial(losses.sigmoid_focal_loss, **of_focal)
     if options.isr_p:
 
         def of_whole_anchors(sigmoids: Sigmoids) -> jax.Array:
@@ -125,12 +124,16 @@ def _classification_loss(
 
 def iou_target_loss(options: ClassificationOptions) -> Callable[..., jax.Array]:
     """The loss whose target is the IoU, as a function of logits, labels and IoUs."""
-    if options.name == "quality_focal":
-        return functools.partial(losses.quality_focal_loss, beta=options.gamma)
-    if options.name == "mal":
-        return functools.partial(losses.matchability_aware_loss, gamma=options.gamma)
-    formula = losses.varifocal_loss if options.name == "varifocal" else losses.iou_aware_bce_loss
-    return functools.partial(formula, alpha=options.alpha, gamma=options.gamma)
+    numbers = options.hyper_parameters
+    if options.name == "quality_focal":  # its authors call the exponent beta
+        exponent = {"beta": numbers["gamma"]} if numbers else {}
+        return functools.partial(losses.quality_focal_loss, **exponent)
+    formulas: dict[str, Callable[..., jax.Array]] = {
+        "varifocal": losses.varifocal_loss,
+        "mal": losses.matchability_aware_loss,
+        "ia_bce": losses.iou_aware_bce_loss,
+    }
+    return functools.partial(formulas[options.name], **numbers)
 
 
 def matched_logits(sigmoids: Sigmoids, anchors: int) -> jax.Array:

@@ -38,7 +38,7 @@ def ranked_sums(
         if isinstance(level, Sigmoids)
     ]
     of_batch = jnp.concatenate(levels, axis=1)
-    step = {} if options.delta is None else {"delta": options.delta}
+    step = options.hyper_parameters
     if options.name == "average_lrp":
         of_boxes = 1.0 - scalars.ious
         values = losses.average_lrp_loss(of_batch, scalars.labels, of_boxes, **step).classification

@@ -124,6 +124,13 @@ _ADDED = {
     "optimizer.backbone_factor": 1.0,
     "optimizer.layer_decay": 1.0,
 }
+# Numbers that earlier versions gave to every loss of a part. For the loss named here they are not
+# the published one, which None is now; for all others they are, or such a loss has none.
+_OF_EVERY_LOSS = (
+    ("classification", "alpha", 0.25, "varifocal"),
+    ("classification", "gamma", 2.0, "mal"),
+    ("localization", "beta", 0.11, "balanced_l1"),
+)
 # Keys that leave to the files what earlier versions fixed for all data sets.
 _PIXELS, _LEFT_OPEN = "data.voc.pixels", ("data.voc.pixels", "data.voc.unannotated")
 # The length of a run, in either unit.
@@ -179,12 +186,23 @@ def differing_keys(
 
 def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
     """Returns a configuration of an earlier version with the current keys of the same meaning."""
+    values = _with_published_numbers(values)
     voc = values.get("data", {}).get("voc", {})
     if "one_based" not in voc:
         return values
     others = {key: value for key, value in voc.items() if key != "one_based"}
     pixels = "devkit" if voc["one_based"] else "zero_based"
     return values | {"data": values["data"] | {"voc": {"pixels": pixels} | others}}
+
+
+def _with_published_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns a configuration with None for the numbers of a loss that are the published ones."""
+    loss = dict(values.get("loss", {}))
+    for part, key, number, exception in _OF_EVERY_LOSS:
+        of_part = loss.get(part, {})
+        if of_part.get(key) == number and of_part.get("name") != exception:
+            loss[part] = of_part | {key: None}
+    return values | {"loss": loss} if loss else values
 
 
 def _is_longer(before: Any, now: Any) -> bool:

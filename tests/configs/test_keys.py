@@ -62,6 +62,12 @@ SINCE |= {f"matcher.{key}" for key in _OF_ASSIGNERS}
 SINCE.add("loss.localization.instance_weights")
 #: Keys that had to be set, and can be None now.
 UNSET = {"schedule.images", "schedule.warmup_images", "evaluation.every_images"}
+#: Keys whose numbers can be None now, which is the published number of the named loss.
+PUBLISHED = {
+    "loss.classification.alpha": 0.25,
+    "loss.classification.gamma": 2.0,
+    "loss.localization.beta": 0.11,
+}
 #: Keys that took one text, and now take several, too.
 WIDENED = {
     f"data.coco.{split}_{kind}"
@@ -99,6 +105,10 @@ def test_the_configurations_are_those_from_before_the_table(name):
     for key in UNSET:
         assert found[key][1:] == ["int", True]
         found[key][2] = False
+    for key, number in PUBLISHED.items():
+        value, *kind = found[key]
+        assert kind == ["float", True]
+        found[key] = [number if value is None else value, "float", False]
     before = {key: entry for key, entry in BEFORE[name].items() if key not in UNTIL}
     assert json.loads(json.dumps(found)) == before
     assert list(found) == list(before)

@@ -14,9 +14,9 @@ GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "modern_box_lo
 with np.load(GOLDEN) as _file:
     VALUES = dict(_file)
 
-# What the code bases add to denominators, 1e-10..1e-7, is up to 5e-8 of a loss here; this one adds
-# 1e-7 to its result.
-ADDED = {"acyolo_focaler_siou": 2e-7}
+# What the code bases add to denominators, 1e-10..1e-7, is up to 5e-8 of a loss here; two add 1e-7
+# to their result, and mmdetection's IoU is at least 1e-6.
+ADDED = {"acyolo_focaler_siou": 2e-7, "zscript_siou": 2e-7, "mmdet3_iou_linear": 1.1e-6}
 PAIRS = ("generic_0", "generic_1", "edge")
 
 
@@ -31,9 +31,17 @@ def wise(mean, **options):
     )[0]
 
 
+#: Code bases with GIoU, DIoU and CIoU as in their papers.
+OF_ALL_THREE = ("tv", "yolov6", "ultra", "paddle", "wiou_repo")
 #: Family -> what of ours it is.
 SAME = {
-    **{f"{code}_siou": kind("siou") for code in ("yolov6", "mmyolo", "paddle")},
+    "mmdet3_iou_linear": kind("iou"),
+    "mmdet3_iou_square": kind("iou", power=2.0),
+    "paddle_iou_square": kind("iou", power=2.0),
+    **{f"{code}_giou": kind("giou") for code in ("mmdet3", "mmyolo", *OF_ALL_THREE)},
+    **{f"{code}_diou": kind("diou") for code in ("mmdet3", "d2", *OF_ALL_THREE)},
+    **{f"{code}_ciou": kind("ciou") for code in ("mmyolo", "d2", "paddle_bboxiou", *OF_ALL_THREE)},
+    **{f"{code}_siou": kind("siou") for code in ("yolov6", "mmyolo", "paddle", "zscript")},
     "mmdet3_siou_neg_gamma": kind("siou"),
     "zscript_eiou": kind("eiou"),
     "acyolo_eiou": kind("eiou"),
@@ -51,7 +59,7 @@ SAME = {
         for name in ("ciou", "siou")
         for ratio in (0.7, 1.2)
     },
-    "acyolo_inner_iou_0.7": kind("iou", inner=0.7),
+    **{f"acyolo_inner_iou_{ratio}": kind("iou", inner=ratio) for ratio in (0.7, 1.2)},
     **{
         f"acyolo_focaler_{name}": kind(name, focaler=(0.0, 0.95))
         for name in ("iou", "giou", "eiou", "siou")

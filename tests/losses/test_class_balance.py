@@ -37,6 +37,25 @@ def test_the_limits_of_beta():
             losses.effective_number_weights([1], beta=beta)
 
 
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ([], r"counts has shape \(0,\); it must be \[C\]"),
+        ([[3, 5]], r"counts has shape \(1, 2\); it must be \[C\]"),
+        ([3, -1], "counts has a number below 0"),
+        ([3, float("nan")], "or one that is not finite"),
+    ],
+)
+def test_counts_that_are_none_are_refused(counts, words):
+    with pytest.raises(ValueError, match=words):
+        losses.effective_number_weights(counts)
+
+
+def test_counts_that_are_texts_are_refused():
+    with pytest.raises(TypeError, match="counts is of "):
+        losses.effective_number_weights(["3", "5"])
+
+
 def test_a_class_without_boxes_has_weight_1_and_is_not_in_the_mean():
     found = losses.effective_number_weights([0, 1, 2], beta=0.9)
     # 1 and .526316, mean .763158.

@@ -100,7 +100,7 @@ def reference(arguments, w_loc, options):
                 classification[image] += value
     for image, anchor in entries:
         difference = np.abs(deltas[image, anchor] - encoded[image, anchor])
-        beta = options.localization.beta
+        beta = options.localization.linear_from
         smooth = np.where(
             difference < beta, 0.5 * difference**2 / beta, difference - 0.5 * beta
         ).sum()

@@ -3,13 +3,16 @@
 import dataclasses
 import re
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from ioub_jax import objective
+from ioub_jax import losses, objective
 from ioub_jax.box_codecs import DeltaCodec
 from ioub_jax.configs import defaults
 from ioub_jax.detectors import anchor_detector
 from ioub_jax.errors import ConfigError
+from ioub_jax.objective import per_anchor
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,26 @@ from ioub_jax.errors import ConfigError
         (
             lambda: objective.ClassificationOptions(name="ghm_c", eta=0, bins=0),
             "bins is 0; it must be at least 1",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="ghm_c", eta=0, gamma=2.0),
+            "gamma is 2.0, but 'ghm_c' has none; set gamma to None, or name to one of focal",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="mal", eta=0, alpha=0.25),
+            "alpha is 0.25, but 'mal' has none; set alpha to None, or name to one of focal, vari",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="softmax", delta=0.5),
+            "delta is 0.5, but 'softmax' has none; set delta to None, or name to one of rank_and",
+        ),
+        (
+            lambda: objective.ClassificationOptions(bins=30),
+            "bins is 30, but 'focal' has none; set bins to 10, or name to ghm_c",
+        ),
+        (
+            lambda: objective.ClassificationOptions(name="varifocal", eta=0, alpha=-1.0),
+            "alpha is -1.0; it must be at least 0",
         ),
         (lambda: objective.LocalizationOptions(name="l2"), "name is 'l2'"),
         (
@@ -123,6 +146,27 @@ def test_what_no_formula_knows_is_refused(make, words):
 )
 def test_what_w_loc_starts_as(chosen, w_loc):
     assert objective.LocalizationOptions(**chosen).initial_w_loc == w_loc
+
+
+def test_none_is_the_published_number_of_the_loss():
+    """Focal: alpha .25, gamma 2; varifocal: alpha .75; MAL: gamma 1.5; balanced L1: beta 1."""
+    logits, labels, ious = jnp.array([[0.3, -1.2]]), jnp.array([1]), jnp.array([0.6])
+    published = {
+        "quality_focal": losses.quality_focal_loss(logits, labels, ious, beta=2.0),
+        "varifocal": losses.varifocal_loss(logits, labels, ious, alpha=0.75, gamma=2.0),
+        "mal": losses.matchability_aware_loss(logits, labels, ious, gamma=1.5),
+        "ia_bce": losses.iou_aware_bce_loss(logits, labels, ious, alpha=0.25, gamma=2.0),
+    }
+    for name, expected in published.items():
+        options = objective.ClassificationOptions(name=name, eta=0.0)
+        found = per_anchor.iou_target_loss(options)(logits, labels, ious)
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+        explicit = dataclasses.replace(options, gamma=0.5)
+        other = per_anchor.iou_target_loss(explicit)(logits, labels, ious)
+        assert not np.array_equal(other, expected), name
+    assert objective.LocalizationOptions(lambda_=0.0).linear_from == 0.11
+    balanced = objective.LocalizationOptions(name="balanced_l1", lambda_=0.0)
+    assert (balanced.linear_from, dataclasses.replace(balanced, beta=0.2).linear_from) == (1.0, 0.2)
 
 
 @pytest.mark.parametrize("arm", defaults.ARMS)

@@ -69,7 +69,7 @@ def published_classification(logits, labels, ious, options):
         return sum(
             jnp.sum(
                 losses.iou_balanced_sigmoid_focal_loss(
-                    *part, eta=options.eta, alpha=options.alpha, gamma=options.gamma, axis=axis
+                    *part, eta=options.eta, axis=axis, **options.hyper_parameters
                 )
             )
             for *part, axis in parts
@@ -87,13 +87,13 @@ def published_classification(logits, labels, ious, options):
 def published_localization(deltas, targets, ious, positive, w_loc, options):
     """Sum over the positives; eq. 5 by the weights' function, as its docstring says."""
     if options.dynamic:
-        plain = jnp.sum(losses.smooth_l1_loss(deltas, targets, beta=options.beta), axis=-1)
+        plain = jnp.sum(losses.smooth_l1_loss(deltas, targets, beta=options.linear_from), axis=-1)
         weights = losses.iou_balanced_classification_weights(
             plain, ious, positive, eta=options.lambda_
         )
         return jnp.sum(jnp.where(positive, weights * plain, 0.0))
     values = losses.iou_balanced_smooth_l1_loss(
-        deltas, targets, ious, lambda_=options.lambda_, w_loc=w_loc, beta=options.beta
+        deltas, targets, ious, lambda_=options.lambda_, w_loc=w_loc, beta=options.linear_from
     )
     return jnp.sum(jnp.where(positive[..., None], values, 0.0))
 

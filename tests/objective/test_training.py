@@ -22,9 +22,8 @@ CLASSIFICATION = {
     "focal": {"eta": 0.0},
     "eta 1.5": {"eta": 1.5},
     "quality_focal": {"name": "quality_focal", "eta": 0.0},
-    "varifocal": {"name": "varifocal", "eta": 0.0, "alpha": 0.75},
-    **{name: {"name": name, "eta": 0.0} for name in ("ia_bce", "ghm_c")},
-    "mal": {"name": "mal", "eta": 0.0, "gamma": 1.5},
+    "varifocal": {"name": "varifocal", "eta": 0.0},
+    **{name: {"name": name, "eta": 0.0} for name in ("ia_bce", "ghm_c", "mal")},
     **{
         name: {"name": name, "eta": 0.0}
         for name in ("rank_and_sort", "bucketed_rank_and_sort", "average_lrp")

@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from ioub_jax import models
 from ioub_jax.training import optimization
 
 
@@ -233,6 +234,31 @@ def test_the_rate_of_a_backbone_falls_from_stage_to_stage():
         "pyramid_norm4": 1.0,  # as the heads, which nothing was trained before either
         "stem_position": pytest.approx(0.5 * 0.8**4),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "powers"),
+    [
+        # The stem below four stages, each with its downsampling.
+        (
+            "convnext_tiny",
+            {"stem_conv": 5, "stage1_block3": 4, "stage2_downsample_conv": 3, "stage4_block3": 1},
+        ),
+        # The stem and its positions below twelve blocks; the pyramid learns like the heads.
+        (
+            "vit_small",
+            {"stem_position": 13, "stage1_block1": 12, "stage12_block1": 1, "pyramid_double8": 0},
+        ),
+    ],
+)
+def test_the_rate_falls_from_block_to_block_of_a_transformer(name, powers):
+    backbone = models.create_backbone(name, norm="layer_norm")
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    params = jax.eval_shape(lambda *given: backbone.init(*given, train=False), key, images)
+    factors = optimization.rate_factors({"backbone": params["params"]}, 1.0, 0.5)["backbone"]
+    for module, power in powers.items():
+        assert set(jax.tree.leaves(factors[module])) == {0.5**power}, module
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lion"])

@@ -135,6 +135,36 @@ def test_a_run_from_before_there_were_names_of_optimizers_goes_on():
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "numbers", "now"),
+    [
+        ("classification", "focal", {"alpha": 0.25, "gamma": 2.0}, {"alpha": None, "gamma": None}),
+        ("classification", "ghm_c", {"alpha": 0.25, "gamma": 2.0}, {"alpha": None, "gamma": None}),
+        # Trained with the focal loss's numbers, and so they stay.
+        ("classification", "varifocal", {"alpha": 0.25}, {"alpha": 0.25}),
+        ("classification", "mal", {"gamma": 2.0}, {"gamma": 2.0}),
+        ("classification", "focal", {"gamma": 1.5}, {"gamma": 1.5}),
+        ("localization", "smooth_l1", {"beta": 0.11}, {"beta": None}),
+        ("localization", "balanced_l1", {"beta": 0.11}, {"beta": 0.11}),
+        ("localization", "smooth_l1", {"beta": 1.0}, {"beta": 1.0}),
+    ],
+)
+def test_numbers_that_every_loss_had_are_those_of_the_named_loss(
+    tmp_path, part, name, numbers, now
+):
+    config = defaults.get_config("baseline")
+    config.loss[part].name = name
+    config.loss[part].update(now)
+    old = configuration.to_dict(config)
+    old["loss"][part] |= numbers
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    read = configuration.read_workdir(tmp_path)
+    assert {key: read.loss[part][key] for key in now} == now
+    assert configuration.differing_keys(old, configuration.to_dict(config)) == []
+    config.loss[part].update(dict.fromkeys(now, 0.7))
+    assert len(configuration.differing_keys(old, configuration.to_dict(config))) == len(now)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"has no run \(no config.json"):
         configuration.read_workdir(tmp_path)
