@@ -1,7 +1,7 @@
 """Object detectors in JAX: the IoU-balanced losses, with training and evaluation around them.
 
 Importing the package imports nothing else. Its names are imported when they are first used:
-`ioub_jax.losses` and its neighbours need only jax, while `build`, `train` and `load` need the extra
+`ioub_jax.losses` and its neighbors need only jax, while `build`, `train` and `load` need the extra
 `train`.
 """
 

@@ -164,7 +164,7 @@ def retinanet_levels(
     `ceil(height / stride) x ceil(width / stride)` cells, as in a network of padded convolutions.
 
     The defaults are the anchors of the paper's authors (mmdetection 0.6). There, a box ends at its
-    last pixel and is centred on `(stride - 1) / 2`, which is `stride / 2` for an exclusive right
+    last pixel and is centered on `(stride - 1) / 2`, which is `stride / 2` for an exclusive right
     edge. Other implementations differ:
 
     - detectron2 and mmdetection 2 and 3: `center_offset=0.0, rounded=False`.
@@ -176,7 +176,7 @@ def retinanet_levels(
       base_scale: size of the smallest square anchor of a level, in strides.
       scales_per_octave: number of anchor sizes between one level and the next.
       ratios: heights divided by widths.
-      center_offset: position of the centre of a cell's anchors, in strides from the cell's top left
+      center_offset: position of the center of a cell's anchors, in strides from the cell's top left
         corner.
       rounded: whether the corners of the anchors of cell (0, 0) are rounded to whole pixels, with
         halves rounded to even.
@@ -218,7 +218,7 @@ def ssd_levels(
 
     Level k has a square of side `sizes[k]`, one of side `sqrt(sizes[k] * sizes[k + 1])` and, for
     each of its ratios r, a box of `sizes[k] * sqrt(r)` by `sizes[k] / sqrt(r)`, both wide and tall.
-    They are centred on their cell. A level has `ceil(height / stride) x ceil(width / stride)`
+    They are centered on their cell. A level has `ceil(height / stride) x ceil(width / stride)`
     cells.
 
     The defaults are the boxes of the paper's own code (Caffe). Other implementations differ:
@@ -319,7 +319,7 @@ def best_anchor_iou(boxes: np.ndarray, levels: Sequence[AnchorLevel]) -> np.ndar
     """The highest IoU of each box with any anchor, without creating the anchors.
 
     The intersection with a copy of an anchor is the product of an overlap along x and one along y,
-    each of which decreases with the distance of the centres along its axis. The copy in the nearest
+    each of which decreases with the distance of the centers along its axis. The copy in the nearest
     column and row is therefore the best one, and 45 comparisons per box replace the 200,000 of a
     RetinaNet for an image of 800 x 1344 pixels.
 

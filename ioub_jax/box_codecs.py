@@ -44,7 +44,7 @@ DELTAS = DeltaCodec()
 
 @dataclasses.dataclass(frozen=True)
 class DistanceCodec:
-    """Distances (left, top, right, bottom) from the centre of an anchor (FCOS, arXiv 1904.01355).
+    """Distances (left, top, right, bottom) from the center of an anchor (FCOS, arXiv 1904.01355).
 
     The unit of the distances is the stride: the side of the anchor divided by `scale`.
 
@@ -55,7 +55,7 @@ class DistanceCodec:
     scale: float = 1.0
 
     def encode(self, boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
-        """The distances `[..., 4]`; negative if the centre of the anchor is outside the box."""
+        """The distances `[..., 4]`; negative if the center of the anchor is outside the box."""
         boxes, anchors = box_ops.align(boxes, anchors)
         points, strides = self._points_and_strides(anchors)
         return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1) / strides
@@ -68,17 +68,17 @@ class DistanceCodec:
         return jnp.concatenate([points - low, points + high], axis=-1)
 
     def _points_and_strides(self, anchors: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns the centres `[..., 2]` and the strides along each axis `[..., 4]`, in pixels."""
+        """Returns the centers `[..., 2]` and the strides along each axis `[..., 4]`, in pixels."""
         low, high = anchors[..., :2], anchors[..., 2:]
         strides = (high - low) / self.scale
         return (low + high) * 0.5, jnp.concatenate([strides, strides], axis=-1)
 
 
 def centreness(boxes: ArrayLike, anchors: ArrayLike) -> jax.Array:
-    """Centreness of an anchor's centre in a box, 0..1 (FCOS, arXiv 1904.01355, equation 3).
+    """Centreness of an anchor's center in a box, 0..1 (FCOS, arXiv 1904.01355, equation 3).
 
     It is `sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))` for the distances to the edges, and
-    0 if the centre is outside the box or the box has no area.
+    0 if the center is outside the box or the box has no area.
 
     Args:
       boxes: `[..., 4]` xyxy, pixels.

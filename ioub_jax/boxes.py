@@ -248,8 +248,8 @@ def hull_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     return divide_or_zero(hull - union, hull)
 
 
-def centre_distance_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
-    """Squared distance of the centres over the squared diagonal of the hull: IoU - DIoU.
+def center_distance_penalty(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
+    """Squared distance of the centers over the squared diagonal of the hull: IoU - DIoU.
 
     Args:
       boxes: `[..., 4]` xyxy, pixels.
@@ -303,7 +303,7 @@ def generalized_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
 
 
 def distance_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
-    """DIoU (arXiv 1911.08287, equation 6): IoU minus `centre_distance_penalty`.
+    """DIoU (arXiv 1911.08287, equation 6): IoU minus `center_distance_penalty`.
 
     Args:
       boxes: `[..., 4]` xyxy, pixels.
@@ -312,7 +312,7 @@ def distance_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
     Returns:
       `[...]` in -1..1; differentiable in both arguments.
     """
-    return aligned_iou(boxes, other_boxes) - centre_distance_penalty(boxes, other_boxes)
+    return aligned_iou(boxes, other_boxes) - center_distance_penalty(boxes, other_boxes)
 
 
 def complete_iou(boxes: ArrayLike, other_boxes: ArrayLike) -> jax.Array:
@@ -344,8 +344,8 @@ def _aspect_angle(of: Edges) -> jax.Array:
     return jnp.arctan2(jnp.where(has_extent, widths, 0.0), jnp.where(has_extent, heights, 1.0))
 
 
-def _centres_and_sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns centres (x, y) `[..., 2]` and sides (width, height) `[..., 2]`, unclipped."""
+def _centers_and_sides(boxes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns centers (x, y) `[..., 2]` and sides (width, height) `[..., 2]`, unclipped."""
     low, high = jnp.split(boxes, 2, axis=-1)
     return (low + high) * 0.5, high - low
 
@@ -370,11 +370,11 @@ def encode(
       `[..., 4]` deltas (dx, dy, dw, dh).
     """
     boxes, anchors = align(boxes, anchors)
-    centres, sides = _centres_and_sides(boxes)
-    anchor_centres, anchor_sides = _centres_and_sides(anchors)
+    centers, sides = _centers_and_sides(boxes)
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
     sides = jnp.maximum(sides, _SMALLEST_SIDE)
     anchor_sides = jnp.maximum(anchor_sides, _SMALLEST_SIDE)
-    offsets = (centres - anchor_centres) / anchor_sides
+    offsets = (centers - anchor_centers) / anchor_sides
     deltas = jnp.concatenate([offsets, jnp.log(sides / anchor_sides)], axis=-1)
     return deltas * jnp.broadcast_to(jnp.asarray(weights, deltas.dtype), deltas.shape)
 
@@ -400,11 +400,11 @@ def decode(
     """
     deltas, anchors = align(deltas, anchors)
     deltas = deltas / jnp.broadcast_to(jnp.asarray(weights, deltas.dtype), deltas.shape)
-    anchor_centres, anchor_sides = _centres_and_sides(anchors)
+    anchor_centers, anchor_sides = _centers_and_sides(anchors)
     offsets, log_ratios = jnp.split(deltas, 2, axis=-1)
-    centres = anchor_centres + offsets * anchor_sides
+    centers = anchor_centers + offsets * anchor_sides
     sides = anchor_sides * jnp.exp(jnp.clip(log_ratios, -max_log_ratio, max_log_ratio))
-    return jnp.concatenate([centres - 0.5 * sides, centres + 0.5 * sides], axis=-1)
+    return jnp.concatenate([centers - 0.5 * sides, centers + 0.5 * sides], axis=-1)
 
 
 def clip(boxes: ArrayLike, height: ArrayLike, width: ArrayLike) -> jax.Array:

@@ -33,7 +33,7 @@ def box_around(annotation: Mapping[str, Any]) -> list[float] | None:
 
     Args:
       annotation: an annotation with `segmentation`, which is polygons or a mask, or else with
-        `keypoints`, of which only labelled ones count (COCO's visibility is not 0).
+        `keypoints`, of which only labeled ones count (COCO's visibility is not 0).
 
     Returns:
       `[x, y, width, height]` in pixels; None if there is no outline, or none that can be read.
@@ -65,9 +65,9 @@ def _around_keypoints(keypoints: object) -> _Corners | None:
     numbers = _numbers_in(keypoints)
     if len(numbers) % 3 or not _are_numbers(numbers):
         return None
-    labelled = [numbers[place : place + 2] for place in range(0, len(numbers), 3)]
+    labeled = [numbers[place : place + 2] for place in range(0, len(numbers), 3)]
     flags = numbers[2::3]
-    chosen = [xy for xy, flag in zip(labelled, flags, strict=True) if flag > 0]
+    chosen = [xy for xy, flag in zip(labeled, flags, strict=True) if flag > 0]
     return _around_points([number for xy in chosen for number in xy], 1)
 
 

@@ -149,7 +149,7 @@ def is_absent(value: object) -> bool:
 
 
 def rotation_of(annotation: Mapping[str, Any]) -> float:
-    """Clockwise rotation of an annotation's box about its centre, in degrees.
+    """Clockwise rotation of an annotation's box about its center, in degrees.
 
     CVAT writes it as `attributes.rotation`, other tools as `rotation`. A value that is not a number
     is an attribute with another meaning.
@@ -163,7 +163,7 @@ def rotation_of(annotation: Mapping[str, Any]) -> float:
 
 
 def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """The upright boxes around rectangles that are rotated about their centres.
+    """The upright boxes around rectangles that are rotated about their centers.
 
     Args:
       corners: float64 `[n, 4]`, xyxy in pixels of the rectangles before rotation.
@@ -172,14 +172,14 @@ def upright_corners(corners: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     Returns:
       float64 `[n, 4]`, xyxy.
     """
-    centres = (corners[:, :2] + corners[:, 2:]) / 2
+    centers = (corners[:, :2] + corners[:, 2:]) / 2
     width, height = ((corners[:, 2:] - corners[:, :2]) / 2).T
     # In floating point, the cosine of 90 degrees is 6e-17, which would move all corners.
     cosine, sine = (
         np.abs(np.round(function(np.deg2rad(degrees)), 15)) for function in (np.cos, np.sin)
     )
     halves = np.stack([width * cosine + height * sine, width * sine + height * cosine], axis=1)
-    return np.hstack([centres - halves, centres + halves])
+    return np.hstack([centers - halves, centers + halves])
 
 
 def describe_fault(key: str, value: object, fault: ValueError) -> str:

@@ -46,7 +46,7 @@ from ioub_jax.workdirs import (
 from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 #: A file, a Pillow image, or an array of any library (jax, torch on the CPU, ...) with RGB pixels:
-#: uint8 `[H, W, 3]`, or `[H, W]` for grey; uint16 is treated like a 16-bit file. A detector for
+#: uint8 `[H, W, 3]`, or `[H, W]` for gray; uint16 is treated like a 16-bit file. A detector for
 #: other channels (`model.in_channels`) takes `[H, W, channels]`.
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | jax.Array
 #: The lowest score of detections: a number, or 'best' for the measured best score of each class.

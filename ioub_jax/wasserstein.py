@@ -1,6 +1,6 @@
 """Similarity of boxes as Gaussians (NWD), which also distinguishes boxes that do not overlap.
 
-A box is modelled as the normal distribution with its centre as the mean and half its sides as the
+A box is modeled as the normal distribution with its center as the mean and half its sides as the
 standard deviations. The squared 2-Wasserstein distance of two such distributions is
 `W^2 = dx^2 + dy^2 + ((w - w')^2 + (h - h')^2) / 4`, in square pixels, and
 `NWD = exp(-sqrt(W^2 + eps) / constant)` (Wang et al., arXiv 2110.13389, equations 5-9). It is 1 for
@@ -58,7 +58,7 @@ def pairwise_similarity(
 def _distance(first: jax.Array, second: jax.Array, eps: float) -> jax.Array:
     """Returns `sqrt(W^2 + eps)` of boxes of equal rank, in pixels."""
     # Half of the sum of the squared differences of the edges: if the edges of an axis differ by a
-    # and b, its centre differs by (a + b) / 2 and its half side by (b - a) / 2.
+    # and b, its center differs by (a + b) / 2 and its half side by (b - a) / 2.
     squared = jnp.sum(jnp.square(first - second), axis=-1) / 2.0 + eps
     apart = squared > 0.0
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)

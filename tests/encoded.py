@@ -16,9 +16,9 @@ def _chunk(name, content):
 
 
 def png(values):
-    """A PNG of uint8 or uint16 `[H, W, channels]`; 1: grey, 2: with alpha, 3: RGB, 4: with alpha.
+    """A PNG of uint8 or uint16 `[H, W, channels]`; 1: gray, 2: with alpha, 3: RGB, 4: with alpha.
 
-    Pillow writes no 16 bits but grey, OpenCV no grey with alpha.
+    Pillow writes no 16 bits but gray, OpenCV no gray with alpha.
     """
     height, width, channels = values.shape
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -54,23 +54,23 @@ def encoded(height, width, file_format, *, pages=1, **options):
     return file.getvalue()
 
 
-def tiff(values, *, colours=None, extra=(), kind=1):
+def tiff(values, *, colors=None, extra=(), kind=1):
     """An uncompressed TIFF of any numbers `[H, W, bands]`, as scientific tools write it.
 
     Args:
       values: of any dtype.
-      colours: the photometric interpretation; None: RGB of three bands and more, else grey.
-      extra: what the bands beyond the colours are; 0: nothing that is known, 2: transparency.
+      colors: the photometric interpretation; None: RGB of three bands and more, else gray.
+      extra: what the bands beyond the colors are; 0: nothing that is known, 2: transparency.
       kind: of a number; 1: unsigned, 2: signed, 3: float.
     """
     height, width, bands = values.shape
-    if colours is None:
-        colours = 2 if bands >= 3 else 1
+    if colors is None:
+        colors = 2 if bands >= 3 else 1
     bits = 8 * values.dtype.itemsize
     content = values.astype(values.dtype.newbyteorder("<")).tobytes()
     tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\x08\0\0\0")
     numbers = {
-        256: width, 257: height, 258: (bits,) * bands, 259: 1, 262: colours, 273: 0, 277: bands,
+        256: width, 257: height, 258: (bits,) * bands, 259: 1, 262: colors, 273: 0, 277: bands,
         278: height, 279: len(content), 338: tuple(extra), 339: (kind,) * bands,
     }  # fmt: skip
     for tag, number in numbers.items():

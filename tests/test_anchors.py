@@ -14,7 +14,7 @@ from ioub_jax.anchors import (
 
 
 def test_top_left_cell_by_hand():
-    # Stride 8, scales 4, 4 * 2^(1/3), 4 * 2^(2/3): sizes 32, 40.317, 50.797; centre 4.
+    # Stride 8, scales 4, 4 * 2^(1/3), 4 * 2^(2/3): sizes 32, 40.317, 50.797; center 4.
     # Ratio 1: 4 -+ 16, 4 -+ 20.159 = (-16.16, 24.16), 4 -+ 25.398 = (-21.40, 29.40).
     # Ratio 0.5: widths size * 1.41421 = 45.255, 57.017, 71.838, heights size / 1.41421 = 22.627,
     # 28.509, 35.919: 4 -+ 22.627 = (-18.63, 26.63), 4 -+ 11.314 = (-7.31, 15.31),
@@ -47,7 +47,7 @@ def test_unrounded_anchors_have_the_stated_area_and_ratio():
 
 @pytest.mark.parametrize("stride", [8, 16, 32, 64, 128])
 def test_the_authors_inclusive_boxes_are_ours_with_the_right_edge_moved(stride):
-    # mmdetection 0.6: corners round(centre -+ (size - 1) / 2) with the centre at (stride - 1) / 2,
+    # mmdetection 0.6: corners round(center -+ (size - 1) / 2) with the center at (stride - 1) / 2,
     # in float32, and a box holds its last pixel, so its exclusive edge is one further.
     ratios = np.float32([0.5, 1.0, 2.0])[:, None]
     scales = np.float32([4.0 * 2 ** (i / 3) for i in range(3)])[None, :]
@@ -60,7 +60,7 @@ def test_the_authors_inclusive_boxes_are_ours_with_the_right_edge_moved(stride):
     np.testing.assert_array_equal(anchors, inclusive + np.float32([0, 0, 1, 1]))
 
 
-def test_centred_on_the_corner():
+def test_centered_on_the_corner():
     # Size 32 around 0: ratio 0.5 is 22.63 x 11.31 to each side, rounded 23 x 11.
     (anchors,) = retinanet_anchors((8, 8), strides=(8,), scales_per_octave=1, center_offset=0.0)
     expected = [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
@@ -84,7 +84,7 @@ def test_strides_of_a_grid_that_reaches_over_the_edge():
     options = {"strides": (8,), "scales_per_octave": 1, "ratios": (1.0,), "rounded": False}
     (level,) = retinanet_levels((100, 64), stride_from_grid=True, **options)
     assert (level.rows, level.columns, level.stride_y, level.stride_x) == (13, 8, 7, 8)
-    # The centre is half a cell from its corner, the size is that of the stride.
+    # The center is half a cell from its corner, the size is that of the stride.
     np.testing.assert_array_equal(level.cell, [[4 - 16, 3.5 - 16, 4 + 16, 3.5 + 16]])
     (anchors,) = place([level])
     assert len(anchors) == 13 * 8
@@ -114,13 +114,13 @@ def test_default_boxes_by_hand():
     assert (coarse.rows, coarse.columns) == (1, 1)
 
 
-def test_default_boxes_are_centred_on_their_cells():
+def test_default_boxes_are_centered_on_their_cells():
     anchors = ssd_anchors((16, 24), **TWO_LEVELS)
     assert [len(level) for level in anchors] == [2 * 3 * 4, 1 * 2 * 6]
     assert anchors[0].dtype == np.float32
-    centres = (anchors[0][:, :2] + anchors[0][:, 2:]) / 2
+    centers = (anchors[0][:, :2] + anchors[0][:, 2:]) / 2
     cells = [(4, 4), (12, 4), (20, 4), (4, 12), (12, 12), (20, 12)]
-    np.testing.assert_allclose(centres, np.repeat(cells, 4, axis=0), atol=1e-5)
+    np.testing.assert_allclose(centers, np.repeat(cells, 4, axis=0), atol=1e-5)
 
 
 def test_the_authors_default_boxes_are_rounded():
@@ -204,7 +204,7 @@ def test_default_boxes_need_a_size_more_than_levels():
 
 
 def test_cells_are_ordered_by_row_then_column():
-    # One anchor of 8 pixels a cell, centred on (8 column + 4, 8 row + 4).
+    # One anchor of 8 pixels a cell, centered on (8 column + 4, 8 row + 4).
     (anchors,) = retinanet_anchors(
         (16, 24), strides=(8,), base_scale=1.0, scales_per_octave=1, ratios=(1.0,)
     )

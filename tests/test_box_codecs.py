@@ -13,12 +13,12 @@ ANCHOR = np.array([8.0, 16.0, 40.0, 48.0])  # 32 pixels, 4 strides of 8 around (
 BOX = np.array([20.0, 20.0, 30.0, 50.0])
 
 
-def test_distances_are_in_strides_from_the_centre():
+def test_distances_are_in_strides_from_the_center():
     # Left 24 - 20 = 4, top 32 - 20 = 12, right 30 - 24 = 6, bottom 50 - 32 = 18 pixels.
     codec = DistanceCodec(4.0)
     np.testing.assert_allclose(codec.encode(BOX, ANCHOR), np.array([4, 12, 6, 18]) / 8)
     np.testing.assert_allclose(codec.decode([0.5, 1.5, 0.75, 2.25], ANCHOR), BOX)
-    # The centre is 4 pixels left of this box.
+    # The center is 4 pixels left of this box.
     outside = codec.encode([28.0, 20.0, 30.0, 50.0], ANCHOR)
     np.testing.assert_allclose(outside, np.array([-4, 12, 6, 18]) / 8)
 

@@ -85,14 +85,14 @@ def test_generalized_iou():
 
 
 def test_distance_iou():
-    # Centres 2 apart, diagonal^2 of the hull 3^2 + 1^2: 0 - 4/10.
+    # Centers 2 apart, diagonal^2 of the hull 3^2 + 1^2: 0 - 4/10.
     first, second = jnp.array([0.0, 0.0, 1.0, 1.0]), jnp.array([2.0, 0.0, 3.0, 1.0])
     np.testing.assert_allclose(box_ops.distance_iou(first, second), -0.4, rtol=1e-6)
 
 
 def test_complete_iou():
     first, second = jnp.array([0.0, 0.0, 2.0, 2.0]), jnp.array([0.0, 0.0, 2.0, 1.0])
-    # IoU 2/4; centres 0.5 apart, diagonal^2 8; v = 4/pi^2 (atan 1 - atan 2)^2.
+    # IoU 2/4; centers 0.5 apart, diagonal^2 8; v = 4/pi^2 (atan 1 - atan 2)^2.
     v = 4 / math.pi**2 * (math.atan(1) - math.atan(2)) ** 2
     expected = 0.5 - 0.25 / 8 - v / (1 - 0.5 + v) * v
     np.testing.assert_allclose(box_ops.complete_iou(first, second), expected, rtol=1e-6)
@@ -128,9 +128,9 @@ def test_family_is_finite_with_finite_gradients(kind):
 
 
 def test_the_hull_holds_a_box_that_is_turned_over():
-    # Without its own corners the hull would be 50 pixels wide, of centres 4,975 apart.
+    # Without its own corners the hull would be 50 pixels wide, of centers 4,975 apart.
     turned, other = [1e4, 0.0, 0.0, 1.0], [50.0, 0.0, 50.001, 1.0]
-    penalty = box_ops.centre_distance_penalty(np.float32(turned), np.float32(other))
+    penalty = box_ops.center_distance_penalty(np.float32(turned), np.float32(other))
     np.testing.assert_allclose(penalty, (5000 - 50.0005) ** 2 / (1e8 + 1), rtol=1e-5)
     # The hull has 10,000 square pixels, of which .001 are covered.
     np.testing.assert_allclose(
@@ -148,7 +148,7 @@ def test_boxes_without_area_have_iou_zero():
 def test_encode():
     anchor = jnp.array([0.0, 0.0, 10.0, 20.0])
     boxes = jnp.array([5.0, 0.0, 25.0, 10.0])
-    # Centres (15, 5) and (5, 10), sides (20, 10) and (10, 20).
+    # Centers (15, 5) and (5, 10), sides (20, 10) and (10, 20).
     expected = np.array([10 / 10, -5 / 20, math.log(2), math.log(0.5)])
     np.testing.assert_allclose(box_ops.encode(boxes, anchor), expected, rtol=1e-6)
     weighted = box_ops.encode(boxes, anchor, weights=(10.0, 10.0, 5.0, 5.0))
@@ -171,7 +171,7 @@ def test_decode_inverts_encode(boxes, anchors):
 
 def test_decode_limits_the_size_both_ways():
     anchor = jnp.array([0.0, 0.0, 16.0, 16.0])
-    # exp(log(1000 / 16)) * 16 = 1000, around the centre (8, 8); 16 * 16 / 1000 = 0.256.
+    # exp(log(1000 / 16)) * 16 = 1000, around the center (8, 8); 16 * 16 / 1000 = 0.256.
     large = box_ops.decode(jnp.array([0.0, 0.0, 1e4, 1e4]), anchor)
     np.testing.assert_allclose(large, [-492, -492, 508, 508], rtol=1e-5)
     small = box_ops.decode(jnp.array([0.0, 0.0, -1e4, -1e4]), anchor)

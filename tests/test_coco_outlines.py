@@ -49,7 +49,7 @@ OUTLINES = {
     "a mask of other characters": ({"segmentation": RUNS | {"counts": "5 2 5"}}, None),
     "a huge mask": ({"segmentation": {"size": [1e9, 1e9], "counts": "o" * 40}}, None),
     "a list too deep": ({"segmentation": [[[[[[1, 2, 3, 4]]]]]]}, None),
-    "keypoints of which none is labelled": ({"keypoints": [5, 6, 0, 9, 9, 0]}, None),
+    "keypoints of which none is labeled": ({"keypoints": [5, 6, 0, 9, 9, 0]}, None),
     "keypoints without visibility": ({"keypoints": [5, 6, 9, 9]}, None),
 }  # fmt: skip
 

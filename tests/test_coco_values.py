@@ -105,7 +105,7 @@ def test_a_rotation_is_in_degrees(annotation, degrees):
 
 
 def test_a_quarter_turn_exchanges_the_sides():
-    # [18, 34, 60, 12] has the centre (48, 40); turned it is 12 wide and 60 high.
+    # [18, 34, 60, 12] has the center (48, 40); turned it is 12 wide and 60 high.
     corners = np.array([[18.0, 34, 78, 46]])
     assert upright_corners(corners, np.array([90.0])).tolist() == [[42, 10, 54, 70]]
     assert upright_corners(corners, np.array([270.0])).tolist() == [[42, 10, 54, 70]]

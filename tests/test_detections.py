@@ -50,7 +50,7 @@ def test_coco_has_the_ids_and_yolo_the_labels(found):
         {"image_id": "x", "category_id": 44, "bbox": [20.0, 10.0, 100.0, 50.0], "score": 0.75},
         {"image_id": "x", "category_id": 7, "bbox": [0.0, 50.0, 50.0, 50.0], "score": 0.5},
     ]
-    # Centre (70, 35) and sides of (100, 50), of 200 and 100; (25, 75) and (50, 50).
+    # Center (70, 35) and sides of (100, 50), of 200 and 100; (25, 75) and (50, 50).
     assert found.to_yolo() == (
         "1 0.350000 0.350000 0.500000 0.500000 0.750000\n"
         "0 0.125000 0.750000 0.250000 0.500000 0.500000\n"

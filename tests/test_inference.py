@@ -108,12 +108,12 @@ def test_arrays_of_jax_are_images_alone_and_as_a_batch(detector):
     np.testing.assert_array_equal(together[0].scores, alone.scores)
 
 
-def test_grey_and_transparent_images_become_rgb(detector):
-    grey = random_image(2)[:, :, 0]
-    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+def test_gray_and_transparent_images_become_rgb(detector):
+    gray = random_image(2)[:, :, 0]
+    rgb = np.repeat(gray[:, :, None], 3, axis=2)
     transparent = np.concatenate([rgb, rgb[:, :, :1]], axis=2)
     expected = detector(rgb)
-    for image in (grey, transparent, Image.fromarray(grey)):
+    for image in (gray, transparent, Image.fromarray(gray)):
         np.testing.assert_array_equal(detector(image).scores, expected.scores)
 
 

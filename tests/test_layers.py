@@ -249,7 +249,7 @@ def test_the_package_itself_imports_nothing():
     "names",
     ["losses", "boxes", "matching", "assigners", "anchors", "postprocess", "objective"],
 )
-def test_the_losses_and_their_neighbours_need_jax_alone(names):
+def test_the_losses_and_their_neighbors_need_jax_alone(names):
     modules = after(f"import ioub_jax; ioub_jax.{names}")
     assert f"ioub_jax.{names}" in modules
     assert not modules & EXTRAS

@@ -359,7 +359,7 @@ def test_by_nwd_a_tiny_box_finds_anchors_that_it_does_not_meet():
     by_iou = matching.match(anchors, *truth)
     np.testing.assert_array_equal(by_iou.labels, [[-1, -1, -1]])
     found = matching.match(anchors, *truth, similarity="nwd", low_quality="none")
-    # Centres 4 and 7 apart, sides 4 and 4: W^2 = 16 + 49 + (16 + 16) / 4 = 73.
+    # Centers 4 and 7 apart, sides 4 and 4: W^2 = 16 + 49 + (16 + 16) / 4 = 73.
     expected = np.exp(-np.sqrt(73) / 12.8)
     np.testing.assert_allclose(found.iou[0, :2], expected, rtol=1e-6)
     assert 0.5 < expected < 0.52 and found.iou[0, 2] < 0.1

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ioub_jax import plotting
 from ioub_jax.plotting import curves, drawing, sheets
 from ioub_jax.plotting.class_colors import CLASS_COLORS
-from ioub_jax.plotting.drawing import GREY
+from ioub_jax.plotting.drawing import GRAY
 from ioub_jax.plotting.name_places import overlap
 
 CLASSES = ("circle", "square")
@@ -25,7 +25,7 @@ def read(path):
 
 
 def count(pixels, color):
-    """How many pixels are within rounding of a colour in [0, 1]."""
+    """How many pixels are within rounding of a color in [0, 1]."""
     target = np.round(np.array(color[:3]) * 255)
     return int((np.abs(pixels - target) <= 2).all(axis=-1).sum())
 
@@ -51,11 +51,11 @@ def test_contact_sheet_has_a_cell_for_every_image(tmp_path):
     # a legend of .2 + .2. At 150 dots an inch.
     assert pixels.shape[1] == 900
     assert pixels.shape[0] == pytest.approx(150 * (0.35 + 2.75 * 1.5 + 2 * 0.08 + 0.4), abs=1)
-    # Two cells of 2.75 inches squared and one of half the height are mostly grey.
+    # Two cells of 2.75 inches squared and one of half the height are mostly gray.
     assert count(pixels, (128 / 255,) * 3) > 0.9 * 2.5 * (2.75 * 150) ** 2
 
 
-def test_contact_sheet_draws_detections_above_the_threshold_in_their_colour(tmp_path):
+def test_contact_sheet_draws_detections_above_the_threshold_in_their_color(tmp_path):
     path = tmp_path / "sheet.png"
     boxes = np.float32([[10, 10, 60, 60], [70, 70, 120, 120]])
     found = (boxes, np.int32([0, 1]), np.float32([0.31, 0.29]))
@@ -93,7 +93,7 @@ def test_contact_sheet_takes_many_classes_and_any_name(tmp_path):
     assert read(path).size
 
 
-def labelled(boxes, labels, crowd=False, difficult=False, ignored=False):
+def labeled(boxes, labels, crowd=False, difficult=False, ignored=False):
     count = len(labels)
     return types.SimpleNamespace(
         boxes=np.reshape(np.float32(boxes), (-1, 4)),
@@ -104,10 +104,10 @@ def labelled(boxes, labels, crowd=False, difficult=False, ignored=False):
     )
 
 
-def test_labelled_sheet_draws_boxes_in_their_class_colour(tmp_path):
+def test_labeled_sheet_draws_boxes_in_their_class_color(tmp_path):
     path = tmp_path / "sheet.png"
-    examples = [labelled([[10, 30, 60, 60], [70, 70, 120, 120]], [0, 1]), labelled([], [])]
-    plotting.labelled_sheet(path, [image(), image(100, 200)], examples, CLASSES, title="two")
+    examples = [labeled([[10, 30, 60, 60], [70, 70, 120, 120]], [0, 1]), labeled([], [])]
+    plotting.labeled_sheet(path, [image(), image(100, 200)], examples, CLASSES, title="two")
     pixels = read(path)
     # One row of two cells of 2.75 inches in at least 6, a title of .35 and a legend of .4.
     assert pixels.shape[1] == 900
@@ -118,12 +118,12 @@ def test_labelled_sheet_draws_boxes_in_their_class_colour(tmp_path):
     assert count(pixels, CLASS_COLORS[2]) == 0
 
 
-def test_labelled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
+def test_labeled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
     inked, legends = [], []
     for flags in ({}, {"difficult": True}, {"crowd": True}):
         path = tmp_path / "sheet.png"
-        example = labelled([[10, 30, 110, 120]], [1], **flags)
-        plotting.labelled_sheet(path, [image()], [example], ["a", "a"])
+        example = labeled([[10, 30, 110, 120]], [1], **flags)
+        plotting.labeled_sheet(path, [image()], [example], ["a", "a"])
         pixels = read(path)
         # In dots: inside the box, away from its outline and from the name above it.
         scale, left, top = 2.75 * 150 / 128, (900 - 2.75 * 150) / 2, 0.08 * 150
@@ -140,23 +140,23 @@ def test_labelled_sheet_tells_objects_from_difficult_ones_and_crowds(tmp_path):
     assert len(set(legends)) == 3 and max(legends) == legends[0]
 
 
-def test_labelled_sheet_draws_regions_to_ignore_in_grey(tmp_path):
+def test_labeled_sheet_draws_regions_to_ignore_in_gray(tmp_path):
     path = tmp_path / "sheet.png"
-    example = labelled([[10, 30, 110, 120]], [-1], ignored=True)
-    plotting.labelled_sheet(path, [image()], [example], ["a"])
+    example = labeled([[10, 30, 110, 120]], [-1], ignored=True)
+    plotting.labeled_sheet(path, [image()], [example], ["a"])
     pixels = read(path)
-    assert count(pixels, to_rgb(GREY)) > 500
+    assert count(pixels, to_rgb(GRAY)) > 500
     assert not any(count(pixels, color) for color in CLASS_COLORS[:2])
 
 
-def test_labelled_sheet_of_many_classes_and_sizes(tmp_path):
+def test_labeled_sheet_of_many_classes_and_sizes(tmp_path):
     names = [f"class {number}" + " long" * (number % 7) for number in range(80)]
     path = tmp_path / "sheet.png"
     images = [image(20, 300), image(300, 20), image(1, 1), image(128, 128)]
     corners = np.stack([np.arange(80) % 10, np.arange(80) // 10], axis=1) * 12.0
     boxes = np.concatenate([corners, corners + 15], axis=1)
-    examples = [labelled([], [])] * 3 + [labelled(boxes, np.arange(80))]
-    plotting.labelled_sheet(path, images, examples, names)
+    examples = [labeled([], [])] * 3 + [labeled(boxes, np.arange(80))]
+    plotting.labeled_sheet(path, images, examples, names)
     # 36 letters of 8 points are wide: three columns, so 27 rows of .2 inches.
     legend = 0.2 + 0.2 * np.ceil(80 / sheets._legend_columns(names, 4 * 2.83 + 0.08))
     assert read(path).shape[0] == pytest.approx(150 * (0.08 + 2.75 * 1.2 + 0.08 + legend), abs=1)
@@ -167,18 +167,18 @@ def test_fewer_columns_make_larger_images(tmp_path):
     widths = []
     for columns in (1, 2, 4):
         path = tmp_path / "sheet.png"
-        examples = [labelled([], [])] * 4
-        plotting.labelled_sheet(path, [image(4, 32)] * 4, examples, CLASSES, columns=columns)
+        examples = [labeled([], [])] * 4
+        plotting.labeled_sheet(path, [image(4, 32)] * 4, examples, CLASSES, columns=columns)
         widths.append(read(path).shape[1])
     # 11 inches and a gap of .08 more than there are columns.
     assert widths == pytest.approx([150 * (11 + 0.08 * (n + 1)) for n in (1, 2, 4)], abs=1)
 
 
-def test_labelled_sheet_of_no_images(tmp_path):
-    plotting.labelled_sheet(tmp_path / "sheet.png", [], [], CLASSES)
+def test_labeled_sheet_of_no_images(tmp_path):
+    plotting.labeled_sheet(tmp_path / "sheet.png", [], [], CLASSES)
     assert read(tmp_path / "sheet.png").shape[1] == 900
     with pytest.raises(ValueError, match="1 images and 0 examples"):
-        plotting.labelled_sheet(tmp_path / "sheet.png", [image()], [], CLASSES)
+        plotting.labeled_sheet(tmp_path / "sheet.png", [image()], [], CLASSES)
 
 
 def test_names_never_cover_each_other_and_stay_in_the_image():
@@ -212,15 +212,15 @@ def test_positive_anchors(tmp_path, number):
     assert read(path).shape == (750, 1950, 3)
 
 
-def test_positive_anchors_colours_the_best_brightest(tmp_path):
-    """One anchor of IoU 1 in the middle: viridis' last colour is there; of IoU 0, its first."""
+def test_positive_anchors_colors_the_best_brightest(tmp_path):
+    """One anchor of IoU 1 in the middle: viridis' last color is there; of IoU 0, its first."""
     box = np.float32([[30, 30, 90, 90]])
     for iou, shown, hidden in ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0)):
         path = tmp_path / "anchors.png"
         plotting.positive_anchors(path, image(), NO_BOXES, box, box, [iou], [iou])
         left_panel = read(path)[60:600, :550]
         viridis = matplotlib.colormaps["viridis"]
-        # The centre's dot; the box's edge is translucent.
+        # The center's dot; the box's edge is translucent.
         assert count(left_panel, viridis(shown)) > 20
         assert count(left_panel, viridis(hidden)) == 0
 
@@ -313,7 +313,7 @@ def test_single_points_are_seen(tmp_path):
     # A dot of 6 points in each panel of the upper left, upper right and lower right.
     assert count(pixels, to_rgb(curves.BLUE)) > 50 and count(pixels, to_rgb(curves.GREEN)) > 50
     precision, rate = pixels[560:975, 75:800], pixels[560:975, 900:]
-    assert count(precision, to_rgb(curves.GREY)) > 20 and count(rate, to_rgb(curves.GREY)) > 50
+    assert count(precision, to_rgb(curves.GRAY)) > 20 and count(rate, to_rgb(curves.GRAY)) > 50
 
 
 @pytest.mark.parametrize(

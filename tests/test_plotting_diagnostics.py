@@ -1,4 +1,4 @@
-"""Pictures of diagnostics: of any report, without a warning, with every run in its colour."""
+"""Pictures of diagnostics: of any report, without a warning, with every run in its color."""
 
 import matplotlib.image
 import numpy as np
@@ -55,7 +55,7 @@ def count(pixels, color):
 
 
 @pytest.mark.slow
-def test_every_run_is_in_every_picture_in_its_colour(tmp_path):
+def test_every_run_is_in_every_picture_in_its_color(tmp_path):
     pictures = draw(tmp_path, {"baseline": run_of(20), "both": run_of(5)})
     assert pictures.keys() == {
         "score_against_iou.png", "correlation_by_class.png", "iou_bins.png", "suppression.png",

@@ -147,7 +147,7 @@ CASES = {
             for name in (
                 *("aligned_iou", "pairwise_iou", "pairwise_intersection_over_first_area"),
                 "pairwise_intersection",
-                *("hull_penalty", "centre_distance_penalty", "aspect_ratio_penalty"),
+                *("hull_penalty", "center_distance_penalty", "aspect_ratio_penalty"),
                 *("generalized_iou", "distance_iou", "complete_iou"),
             )
         },

@@ -85,7 +85,7 @@ def test_the_best_of_all_tiles_are_kept_in_their_order():
 
 
 def test_a_chain_is_that_of_nms():
-    # a (.9) removes b (.8), which so does not remove c (.7): IoU of neighbours 12 / 18 = .67, of a
+    # a (.9) removes b (.8), which so does not remove c (.7): IoU of neighbors 12 / 18 = .67, of a
     # and c 9 / 21 = .43.
     windows = np.array([[0, 0, 64, 64]] * 3)
     tiles = [found(([x, 9, x + 15, 29], s, 0)) for x, s in ((20, 0.9), (23, 0.8), (26, 0.7))]

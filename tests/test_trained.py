@@ -123,8 +123,8 @@ def test_what_was_built_without_the_run_gets_its_labels(evaluated, data):
     write_data(data, {17: "dog", 18: "cat"})
     experiment = building.build(get_config(data))
     assert experiment.source.classes == ("dog", "cat")
-    relabelled = building._with_labels_of(experiment, workdir)
-    for source in (relabelled.source, relabelled.validation):
+    relabeled = building._with_labels_of(experiment, workdir)
+    for source in (relabeled.source, relabeled.validation):
         assert (source.classes, source.category_ids) == (("cat", "dog"), (18, 17))
 
 

@@ -18,7 +18,7 @@ from experiments.benchmark.timing import Seconds
 from experiments.benchmark.workloads import Workload
 from ioub_jax import anchors, files, tpu_plan
 from ioub_jax.configs import defaults
-from ioub_jax.plotting.drawing import BLUE, DPI, GREY, ORANGE, tidy
+from ioub_jax.plotting.drawing import BLUE, DPI, GRAY, ORANGE, tidy
 
 _ARMS = ("baseline", "both")
 _BASE = Workload(batch=2, height=400, width=672, classes=80, boxes=50)
@@ -111,7 +111,7 @@ def _draw(path: pathlib.Path, result: dict[str, Any]) -> None:
     panels = list(figure.subplots(2, 3).flat)
     for axes, name in zip(panels, _GROWING, strict=False):
         amounts = np.array([int(amount) for amount in result[name]])
-        for arm, color, marker in (("baseline", GREY, "o"), ("both", ORANGE, "^")):
+        for arm, color, marker in (("baseline", GRAY, "o"), ("both", ORANGE, "^")):
             seconds = np.array([row[arm]["wall, s"] for row in result[name].values()])
             axes.plot(amounts, 1e3 * seconds, color=color, marker=marker, label=arm)
         axes.plot(

@@ -1,6 +1,6 @@
 """Picture of the box losses: their values for boxes that fit worse and worse.
 
-There are two ways to miss a target: a smaller box around its centre, and a box of its size beside
+There are two ways to miss a target: a smaller box around its center, and a box of its size beside
 it. The losses are those of one positive, without a weight. The gradients are those in the deltas
 (dx, dy, dw, dh) from an anchor of the target's size, with which a network is trained.
 """
@@ -107,7 +107,7 @@ def curves_of(options: LocalizationOptions, deltas: np.ndarray) -> Curves:
 
 
 def smaller(ious: np.ndarray) -> np.ndarray:
-    """Deltas `[n, 4]` of squares inside the target, around its centre, with IoUs `[n]`."""
+    """Deltas `[n, 4]` of squares inside the target, around its center, with IoUs `[n]`."""
     return np.log(ious)[:, None] / 2 * np.array([0, 0, 1, 1])
 
 
@@ -148,8 +148,8 @@ def draw(path: pathlib.Path) -> None:
 def _name_panels(panels: np.ndarray) -> None:
     """Writes titles above the panels and the names of the axes below."""
     titles = ("Loss", "Norm of its gradient in the deltas") * 2
-    below = ("IoU of a smaller box around the same centre",) * 2 + (
-        "offset of the centre, in sides of the target",
+    below = ("IoU of a smaller box around the same center",) * 2 + (
+        "offset of the center, in sides of the target",
     ) * 2
     axes: Axes
     for column, (title, text) in enumerate(zip(titles, below, strict=True)):

@@ -167,24 +167,24 @@ def config() -> list[Files]:
 
 def image() -> list[Files]:
     """Images in every supported format, each as a case."""
-    colour = _pixels(24, 20)
+    color = _pixels(24, 20)
     deep = PIL.Image.fromarray(np.arange(480, dtype=np.uint16).reshape(24, 20) * 130)
     exif = PIL.Image.Exif()
     exif[274] = 6  # rotated by 90 degrees
     chosen = {
-        "a.jpg": _encoded(colour, "JPEG"),
-        "progressive.jpg": _encoded(colour, "JPEG", progressive=True, exif=exif),
-        "cmyk.jpg": _encoded(colour.convert("CMYK"), "JPEG"),
-        "a.png": _encoded(colour, "PNG"),
-        "alpha.png": _encoded(colour.convert("RGBA"), "PNG"),
-        "palette.png": _encoded(colour.convert("P"), "PNG"),
+        "a.jpg": _encoded(color, "JPEG"),
+        "progressive.jpg": _encoded(color, "JPEG", progressive=True, exif=exif),
+        "cmyk.jpg": _encoded(color.convert("CMYK"), "JPEG"),
+        "a.png": _encoded(color, "PNG"),
+        "alpha.png": _encoded(color.convert("RGBA"), "PNG"),
+        "palette.png": _encoded(color.convert("P"), "PNG"),
         "deep.png": _encoded(deep, "PNG"),
-        "a.tif": _encoded(colour, "TIFF"),
+        "a.tif": _encoded(color, "TIFF"),
         "deep.tif": _encoded(deep, "TIFF"),
-        "packed.tif": _encoded(colour, "TIFF", compression="tiff_lzw"),
-        "a.bmp": _encoded(colour, "BMP"),
-        "a.webp": _encoded(colour, "WEBP", lossless=True),
-        "a.gif": _encoded(colour.convert("P"), "GIF"),
-        "a.ppm": _encoded(colour, "PPM"),
+        "packed.tif": _encoded(color, "TIFF", compression="tiff_lzw"),
+        "a.bmp": _encoded(color, "BMP"),
+        "a.webp": _encoded(color, "WEBP", lossless=True),
+        "a.gif": _encoded(color.convert("P"), "GIF"),
+        "a.ppm": _encoded(color, "PPM"),
     }
     return [{name: content} for name, content in chosen.items()]

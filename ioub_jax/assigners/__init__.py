@@ -12,7 +12,7 @@ to the lower index among anchors and to the lower slot among boxes.
 """
 
 from ioub_jax.assigners.adaptive_selection import atss
-from ioub_jax.assigners.centre_sampling import FcosRule, fcos
+from ioub_jax.assigners.center_sampling import FcosRule, fcos
 from ioub_jax.assigners.optimal_transport import TransportRule, sim_ota
 from ioub_jax.assigners.task_alignment import AlignmentRule, SoftMatches, task_aligned
 

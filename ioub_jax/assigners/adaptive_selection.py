@@ -37,10 +37,10 @@ def atss(
 ) -> Matches:
     """Adaptive training sample selection (ATSS, arXiv 1912.02424, algorithm 1).
 
-    The candidates of a box are the `topk` anchors of each level whose centres are nearest to its
-    centre, or all anchors of a level with fewer. Let m and s be the mean and the standard deviation
+    The candidates of a box are the `topk` anchors of each level whose centers are nearest to its
+    center, or all anchors of a level with fewer. Let m and s be the mean and the standard deviation
     of the IoUs of all candidates of the box. A candidate is positive if its IoU is at least `m + s`
-    and its centre is inside the box, more than .01 pixels from its edges. An anchor that is
+    and its center is inside the box, more than .01 pixels from its edges. An anchor that is
     positive for several boxes goes to the box with the highest IoU.
 
     As in the authors' and in mmdetection's code, s is the sample standard deviation (the divisor is
@@ -48,7 +48,7 @@ def atss(
     nothing is positive. IoUs within a millionth of `m + s` reach it: if all candidates have the
     same IoU, all of them inside the box are positive, whatever the rounding.
 
-    Among centres at the same distance, the anchor with the lower index comes first; torch's topk
+    Among centers at the same distance, the anchor with the lower index comes first; torch's topk
     leaves the order undefined. This matters for the anchors of one location: for A of them, the
     authors use `topk` times A.
 
@@ -78,11 +78,11 @@ def atss(
     candidates = given.anchors[nearest]
     boxes = given.boxes[:, :, None]
     iou = box_ops.aligned_iou(candidates, boxes)
-    centres = (candidates[..., :2] + candidates[..., 2:]) * 0.5
+    centers = (candidates[..., :2] + candidates[..., 2:]) * 0.5
     positive = (
         given.is_object[..., None]
         & (iou >= _thresholds(iou) * (1.0 - _IOU_ROUNDING))
-        & (inside_by(centres, boxes) > _LEAST_DISTANCE_FROM_EDGE)
+        & (inside_by(centers, boxes) > _LEAST_DISTANCE_FROM_EDGE)
     )
     slot, of_anchors = strongest(Claims(nearest, positive), iou, count)
     return matches_of(given, slot, of_anchors >= 0.0, of_anchors, ignore_iof)
@@ -98,33 +98,33 @@ def _thresholds(iou: jax.Array) -> jax.Array:
 def _nearest_anchors(given: Given, sizes: Sequence[int], topk: int) -> jax.Array:
     """Returns the nearest anchors of every box, by level and distance: `[B, M, K]` int32."""
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
-    levels = jnp.split(given.centres, starts[1:])
+    levels = jnp.split(given.centers, starts[1:])
     of_boxes = (given.boxes[..., :2] + given.boxes[..., 2:]) * 0.5
     return jnp.concatenate(
         [
-            start + _nearest_of_level(centres, of_boxes, min(topk, size))
-            for start, centres, size in zip(starts, levels, sizes, strict=True)
+            start + _nearest_of_level(centers, of_boxes, min(topk, size))
+            for start, centers, size in zip(starts, levels, sizes, strict=True)
         ],
         axis=-1,
     )
 
 
-def _nearest_of_level(centres: jax.Array, of_boxes: jax.Array, topk: int) -> jax.Array:
-    """Returns the `topk` of the centres `[N_l, 2]` nearest to `[B, M, 2]`, by distance."""
-    positions = jnp.arange(len(centres), dtype=jnp.int32)
-    if len(centres) > topk * ranking.GROUP:
+def _nearest_of_level(centers: jax.Array, of_boxes: jax.Array, topk: int) -> jax.Array:
+    """Returns the `topk` of the centers `[N_l, 2]` nearest to `[B, M, 2]`, by distance."""
+    positions = jnp.arange(len(centers), dtype=jnp.int32)
+    if len(centers) > topk * ranking.GROUP:
         # The distances are computed for one box at a time, and only those of the nearest anchor in
         # every group are kept.
         nearest = jax.lax.map(
-            lambda of_slot: jnp.max(ranking.in_groups(_nearness(centres[None], of_slot)), axis=-1),
+            lambda of_slot: jnp.max(ranking.in_groups(_nearness(centers[None], of_slot)), axis=-1),
             of_boxes.swapaxes(0, 1),
         ).swapaxes(0, 1)
         groups = jnp.arange(nearest.shape[-1], dtype=jnp.int32)
         positions = ranking.positions_in_groups(_highest(nearest, groups, topk))
     else:
         positions = jnp.broadcast_to(positions, (*of_boxes.shape[:2], len(positions)))
-    inside = jnp.minimum(positions, len(centres) - 1)
-    nearness = _nearness(centres[inside], of_boxes)
+    inside = jnp.minimum(positions, len(centers) - 1)
+    nearness = _nearness(centers[inside], of_boxes)
     return _highest(jnp.where(positions == inside, nearness, -jnp.inf), positions, topk)
 
 
@@ -132,7 +132,7 @@ def _highest(values: jax.Array, positions: jax.Array, count: int) -> jax.Array:
     return ranking.highest_in_passes(values, jnp.broadcast_to(positions, values.shape), count)[1]
 
 
-def _nearness(centres: jax.Array, of_boxes: jax.Array) -> jax.Array:
+def _nearness(centers: jax.Array, of_boxes: jax.Array) -> jax.Array:
     """Returns negative squared distances `[..., N]` of `[..., N, 2]` from `[..., 2]`, in pixels."""
-    (x, y), (of_x, of_y) = coordinates(centres), coordinates(of_boxes[..., None, :])
+    (x, y), (of_x, of_y) = coordinates(centers), coordinates(of_boxes[..., None, :])
     return -(jnp.square(x - of_x) + jnp.square(y - of_y))

@@ -37,8 +37,8 @@ class Given(NamedTuple):
     is_region: jax.Array
 
     @property
-    def centres(self) -> jax.Array:
-        """The centres (x, y) of the anchors, `[N, 2]`, in pixels."""
+    def centers(self) -> jax.Array:
+        """The centers (x, y) of the anchors, `[N, 2]`, in pixels."""
         return (self.anchors[:, :2] + self.anchors[:, 2:]) * 0.5
 
 
@@ -191,18 +191,18 @@ def coordinates(array: jax.Array) -> list[jax.Array]:
     return [array[..., axis] for axis in range(array.shape[-1])]
 
 
-def inside_by(centres: jax.Array, boxes: jax.Array) -> jax.Array:
-    """Distance of centres from the nearest edge of boxes in pixels, positive inside.
+def inside_by(centers: jax.Array, boxes: jax.Array) -> jax.Array:
+    """Distance of centers from the nearest edge of boxes in pixels, positive inside.
 
     Args:
-      centres: `[..., 2]` (x, y).
+      centers: `[..., 2]` (x, y).
       boxes: `[..., 4]` xyxy, of equal rank.
 
     Returns:
       `[...]`; negative outside.
     """
     # Coordinate by coordinate, since most devices pad a minor dimension of two to a wide one.
-    (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(boxes)
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(centers), coordinates(boxes)
     return jnp.minimum(jnp.minimum(x - xmin, xmax - x), jnp.minimum(y - ymin, ymax - y))
 
 
@@ -210,14 +210,14 @@ def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
     """Mask of the anchors that a region to ignore covers: bool `[B, N]`.
 
     A region covers an anchor if it covers at least `ignore_iof` of its area or, for an anchor
-    without area, its centre.
+    without area, its center.
     """
     least = ignore_iof * box_ops.area(given.anchors)[None]
 
     def visit(covered: jax.Array, slot: tuple[jax.Array, jax.Array]) -> jax.Array:
         box, is_region = slot
         shared = box_ops.pairwise_intersection(given.anchors, box[:, None])[..., 0]
-        around = inside_by(given.centres[None], box[:, None]) > 0.0
+        around = inside_by(given.centers[None], box[:, None]) > 0.0
         is_covered = jnp.where(least > 0.0, shared >= least, around)
         return covered | (is_region[:, None] & is_covered)
 

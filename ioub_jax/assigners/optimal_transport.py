@@ -30,7 +30,7 @@ TransportRule = Literal["yolox", "mmdetection"]
 
 # Added to an IoU before its logarithm.
 _EPS = {"yolox": 1e-8, "mmdetection": 1e-7}
-# The factor of costs outside the centre. A power of two keeps all digits of a cost, whereas the
+# The factor of costs outside the center. A power of two keeps all digits of a cost, whereas the
 # implementations that add 1e5 or 1e6 in float32 lose some.
 _FAR = 2.0**20
 # The lower bound of logarithms in torch's cross entropy.
@@ -56,7 +56,7 @@ def sim_ota(
 ) -> Matches:
     """Simplified optimal transport assignment (YOLOX, arXiv 2107.08430, section 2.1).
 
-    An anchor takes part if its centre is near that of any box of the image, less than
+    An anchor takes part if its center is near that of any box of the image, less than
     `center_radius` strides away along x and y. Its cost for a box is
     `BCE(s, class) + iou_weight * -log(u + eps)`, where u is the IoU of its predicted box, the cross
     entropy is summed over all classes, and the score is `s = sqrt(p o)` for the class's p and the
@@ -65,8 +65,8 @@ def sim_ota(
     at least 1. An anchor that several boxes take goes to the box with the lowest cost, even to a
     box that has not taken it.
 
-    The rule `'mmdetection'` differs in three respects: an anchor also takes part if its centre is
-    inside any box; the cheaper anchors are those both near the centre of the box and inside it; and
+    The rule `'mmdetection'` differs in three respects: an anchor also takes part if its center is
+    inside any box; the cheaper anchors are those both near the center of the box and inside it; and
     eps is 1e-7 instead of 1e-8.
 
     Among equal costs, the anchor with the lower index is taken, and the first box gets it.
@@ -162,7 +162,7 @@ def _takes_part(given: Given, reach: jax.Array, rule: str) -> jax.Array:
         box, is_object = slot
         near = _is_near(given, box, reach)
         if rule == "mmdetection":
-            near |= inside_by(given.centres[None], box[:, None]) > 0.0
+            near |= inside_by(given.centers[None], box[:, None]) > 0.0
         return found | (near & is_object[:, None])
 
     return visit_slots(visit, (given.boxes, given.is_object), nowhere(given))
@@ -171,13 +171,13 @@ def _takes_part(given: Given, reach: jax.Array, rule: str) -> jax.Array:
 def _is_cheap(given: Given, box: jax.Array, reach: jax.Array, rule: str) -> jax.Array:
     near = _is_near(given, box, reach)
     if rule == "mmdetection":
-        near &= inside_by(given.centres[None], box[:, None]) > 0.0
+        near &= inside_by(given.centers[None], box[:, None]) > 0.0
     return near
 
 
 def _is_near(given: Given, box: jax.Array, reach: jax.Array) -> jax.Array:
-    """Returns whether each centre is near that of the one box per image `[B, 4]`: bool `[B, N]`."""
-    (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
+    """Returns whether each center is near that of the one box per image `[B, 4]`: bool `[B, N]`."""
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centers[None]), coordinates(box[:, None])
     near = jnp.abs(x - (xmin + xmax) * 0.5) < reach[None]
     return near & (jnp.abs(y - (ymin + ymax) * 0.5) < reach[None])
 

@@ -28,7 +28,7 @@ from ioub_jax.matching import Matches, gather_boxes
 #: The implementations whose overlaps, candidates and resolution of conflicts can be reproduced.
 AlignmentRule = Literal["tood", "yolo", "libreyolo"]
 
-# The distance in pixels by which a centre must be inside a box.
+# The distance in pixels by which a center must be inside a box.
 _LEAST_DISTANCE_FROM_EDGE = {"tood": 0.01, "yolo": 1e-9, "libreyolo": 0.0}
 # The distance in strides of the farthest edge that LibreYOLO's distribution of 16 bins can reach.
 _REACH = 14.99
@@ -91,15 +91,15 @@ def task_aligned(
 
     The alignment of an anchor with a box is `t = p^alpha u^beta`, where p is its score for the
     box's class and u is the IoU of its predicted box. The candidates of a box are the `topk`
-    anchors with the highest t. A candidate is positive if its t is above 0 and its centre is inside
+    anchors with the highest t. A candidate is positive if its t is above 0 and its center is inside
     the box, more than .01 pixels from its edges. An anchor that is positive for several boxes goes
     to the box with the highest u. The target of an anchor is `t / (max t + eps) * max u`, with the
     maxima over all anchors of the box.
 
     The rule `'yolo'` is that of YOLOv8 and its successors, which have `topk=10, alpha=0.5,
     min_side=16.0, eps=1e-9`. There, u is the CIoU with a lower bound of 0, and only anchors whose
-    centre is inside the box are candidates. An anchor that several boxes have chosen goes to the
-    box with the highest u among all boxes that contain its centre, even one that has not chosen it.
+    center is inside the box are candidates. An anchor that several boxes have chosen goes to the
+    box with the highest u among all boxes that contain its center, even one that has not chosen it.
     Anchors with t = 0 are not positive; in YOLO they may be, depending on topk, with target 0.
 
     The rule `'libreyolo'` has the same numbers except `min_side`, the CIoU, and the candidates of
@@ -124,7 +124,7 @@ def task_aligned(
       beta: the exponent of the overlap, above 0.
       rule: 'tood', 'yolo' or 'libreyolo', as above.
       min_side: a length in pixels, for `'yolo'`: shorter sides of a box are enlarged to it when the
-        centres inside the box are determined. In YOLO, it is the stride of the second level.
+        centers inside the box are determined. In YOLO, it is the stride of the second level.
       eps: the number that is added to max t, above 0.
       strides: the stride of every level in pixels, for `'libreyolo'`. None: the widths of the
         anchors.
@@ -192,11 +192,11 @@ def _assigned(
 
 
 def _is_inside(given: Given, area: jax.Array, rule: str, reach: jax.Array) -> jax.Array:
-    """Returns whether each centre is inside the one area per image `[B, 4]`: bool `[B, N]`."""
-    centres, area = given.centres[None], area[:, None]
-    inside = inside_by(centres, area) > _LEAST_DISTANCE_FROM_EDGE[rule]
+    """Returns whether each center is inside the one area per image `[B, 4]`: bool `[B, N]`."""
+    centers, area = given.centers[None], area[:, None]
+    inside = inside_by(centers, area) > _LEAST_DISTANCE_FROM_EDGE[rule]
     if rule == "libreyolo":
-        (x, y), (xmin, ymin, xmax, ymax) = coordinates(centres), coordinates(area)
+        (x, y), (xmin, ymin, xmax, ymax) = coordinates(centers), coordinates(area)
         farthest = jnp.maximum(jnp.maximum(x - xmin, xmax - x), jnp.maximum(y - ymin, ymax - y))
         inside &= farthest <= reach[None]
     return inside
@@ -231,10 +231,10 @@ def _highest_of_own(values: jax.Array, slot: jax.Array, given: Given) -> jax.Arr
 
 
 def _with_sides(boxes: jax.Array, min_side: float) -> jax.Array:
-    """Enlarges boxes to a minimum length of their sides, around the same centres."""
-    centres, sides = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
-    low = jnp.where(sides < min_side, centres - min_side * 0.5, boxes[..., :2])
-    high = jnp.where(sides < min_side, centres + min_side * 0.5, boxes[..., 2:])
+    """Enlarges boxes to a minimum length of their sides, around the same centers."""
+    centers, sides = (boxes[..., :2] + boxes[..., 2:]) * 0.5, boxes[..., 2:] - boxes[..., :2]
+    low = jnp.where(sides < min_side, centers - min_side * 0.5, boxes[..., :2])
+    high = jnp.where(sides < min_side, centers + min_side * 0.5, boxes[..., 2:])
     return jnp.concatenate([low, high], axis=-1)
 
 

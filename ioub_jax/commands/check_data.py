@@ -11,7 +11,7 @@ The exit code is 1 if something must be fixed: problems at which training with t
 would stop, and boxes that are almost certainly in another format than they should be. With
 `--config.data.on_error=skip`, parts that training leaves out are reported but need not be fixed.
 
-`--output` is the folder for the full report, check.json, and a contact sheet of labelled images.
+`--output` is the folder for the full report, check.json, and a contact sheet of labeled images.
 """
 
 import dataclasses
@@ -105,7 +105,7 @@ def draw_sample(path: pathlib.Path, data: audit.OpenedData, count: int) -> None:
             examples.append(data.source.load(int(index), at_least=(300, 300)))
         except DataError:
             continue  # the findings include this image if --decode is given
-    plotting.labelled_sheet(
+    plotting.labeled_sheet(
         path,
         [np.asarray(example.image) for example in examples],
         examples,

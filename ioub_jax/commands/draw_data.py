@@ -82,7 +82,7 @@ def main() -> None:
     name = data_parts.name_of(config)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        plotting.labelled_sheet(
+        plotting.labeled_sheet(
             path,
             [np.asarray(example.image) for example in examples],
             examples,

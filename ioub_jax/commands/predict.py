@@ -55,7 +55,7 @@ _TILES = flags.DEFINE_integer(
     "tiles", None, "Side of tiles in pixels; 0: whole images; unset: as in training.", 0
 )
 _OVERLAP = flags.DEFINE_float(
-    "overlap", None, "Share of a side that neighbouring tiles have in common.", 0.0, 0.9
+    "overlap", None, "Share of a side that neighboring tiles have in common.", 0.0, 0.9
 )
 view_flags.define()
 _FRAMES = flags.DEFINE_float(

@@ -82,7 +82,7 @@ def set_arm(config: ml_collections.ConfigDict, arm: str) -> None:
     localization.w_loc = None if measured else 1.0
     localization.calibration_lambda = 1.5 if measured and lambda_ == 0.0 else None
     if localization.calibration_lambda is not None:
-        localization.dynamic = False  # w_loc is not measured if every batch is normalised
+        localization.dynamic = False  # w_loc is not measured if every batch is normalized
 
 
 def arms_of(config: ml_collections.ConfigDict) -> tuple[str, ...]:

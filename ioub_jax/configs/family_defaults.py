@@ -10,7 +10,7 @@ from ioub_jax.configs.ssd_boxes import LITE_RATIOS, LITE_STRIDES, lite_sizes
 
 
 class Marker:
-    """A placeholder for a value, recognised by its own name."""
+    """A placeholder for a value, recognized by its own name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -38,7 +38,7 @@ _HEADS = {
 
 # Before the first step the boxes of these families are far off, so that a w_loc measured on them
 # would be far too large.
-_NORMALISED_IN_EVERY_BATCH = {"loss.localization.dynamic": True}
+_NORMALIZED_IN_EVERY_BATCH = {"loss.localization.dynamic": True}
 
 _CENTRENESS = {
     "loss.localization.instance_weights": "centreness",
@@ -58,7 +58,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         **_ONE_SQUARE,
         **_HEADS,
         **_CENTRENESS,
-        **_NORMALISED_IN_EVERY_BATCH,
+        **_NORMALIZED_IN_EVERY_BATCH,
         "anchors.base_scale": 1.0,
         "anchors.box_weights": NO_KEY,
         "model.fpn.relu_before_p7": True,
@@ -71,7 +71,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         **_ONE_SQUARE,
         **_HEADS,
         **_CENTRENESS,
-        **_NORMALISED_IN_EVERY_BATCH,
+        **_NORMALIZED_IN_EVERY_BATCH,
         "anchors.base_scale": 8.0,
         "anchors.box_weights": (10.0, 10.0, 5.0, 5.0),
         "matcher.name": "atss",
@@ -82,7 +82,7 @@ FAMILY_DEFAULTS: dict[str, dict[str, Any]] = {
         "model.name": "gfl",
         **_ONE_SQUARE,
         **_HEADS,
-        **_NORMALISED_IN_EVERY_BATCH,
+        **_NORMALIZED_IN_EVERY_BATCH,
         "anchors.base_scale": 8.0,
         "anchors.box_weights": NO_KEY,
         "model.head.reg_max": 16,

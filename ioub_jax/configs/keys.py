@@ -222,7 +222,7 @@ KEYS = (
         "model.in_channels",
         3,
         whole(at_least=1),
-        "Channels of the images: 3, RGB; 1, grey, to which RGB images are converted; 4, red, "
+        "Channels of the images: 3, RGB; 1, gray, to which RGB images are converted; 4, red, "
         "green, blue and one more, such as near infrared. Imported weights are adapted.",
     ),
     Key(
@@ -424,14 +424,14 @@ KEYS = (
             lambda value: len(value) > 0 and all(isinstance(n, int) and n > 0 for n in value),
             "whole numbers above 0, in pixels",
         ),
-        "Distance in pixels between the centres of the boxes of an SSD, for every level.",
+        "Distance in pixels between the centers of the boxes of an SSD, for every level.",
         ssd=STRIDES[300],
     ),
     Key(
         "anchors.center_offset",
         0.5,
         number(),
-        "Position of an anchor's centre in its cell, in strides; 0 in torchvision and detectron2.",
+        "Position of an anchor's center in its cell, in strides; 0 in torchvision and detectron2.",
         ssd=NO_KEY,
     ),
     Key(
@@ -614,7 +614,7 @@ KEYS = (
         "loss.classification.normalizer_scope",
         "level",
         one_of("batch", "level", "image"),
-        "Scope over which the normaliser of eq. 2 sums. The authors' RetinaNet sums it over each "
+        "Scope over which the normalizer of eq. 2 sums. The authors' RetinaNet sums it over each "
         "pyramid level, their SSD over each image; the paper's formula is 'batch'.",
         ssd="image",
     ),
@@ -694,7 +694,7 @@ KEYS = (
         "loss.localization.dynamic",
         False,
         flag(),
-        "Whether the weights are normalised in every batch (eq. 5) instead of by w_loc.",
+        "Whether the weights are normalized in every batch (eq. 5) instead of by w_loc.",
     ),
     Key(
         "loss.localization.beta",
@@ -1023,7 +1023,7 @@ KEYS = (
         "data.tiles.overlap",
         0.2,
         between(lambda value: 0 <= value < 1, "at least 0 and below 1"),
-        "Least share of a side that neighbouring tiles have in common; objects that are not "
+        "Least share of a side that neighboring tiles have in common; objects that are not "
         "longer than that are complete in some tile.",
     ),
     Key(
@@ -1113,7 +1113,7 @@ KEYS = (
         "data.augmentation.expand_ratio",
         1.0,
         at_least(1),
-        "Also from SSD: largest ratio of a mean-coloured canvas, on which the image is placed, to "
+        "Also from SSD: largest ratio of a mean-colored canvas, on which the image is placed, to "
         "the image. 1.0: none.",
         ssd=4.0,
     ),
@@ -1138,7 +1138,7 @@ KEYS = (
             lambda value: len(value) == 2 and 0 < value[0] <= value[1],
             "two factors above 0, the smaller one first",
         ),
-        "Range of a factor of the scale about the image's centre. (1.0, 1.0): none.",
+        "Range of a factor of the scale about the image's center. (1.0, 1.0): none.",
     ),
     Key(
         "data.augmentation.translation",

@@ -172,7 +172,7 @@ def _check_frozen_norms(values: Values) -> None:
         raise ConfigError(
             "model.norm is 'frozen_bn' but model.pretrained and init_from are None: frozen batch "
             "norm keeps the statistics it starts with, so without pretrained weights the network "
-            "would not be normalised at all; set one of them, or model.norm to 'batch_norm' or "
+            "would not be normalized at all; set one of them, or model.norm to 'batch_norm' or "
             "'group_norm'."
         )
 
@@ -208,7 +208,7 @@ def _check_coarsest_norms(values: Values) -> None:
 
 
 def _check_channels(values: Values) -> None:
-    """Checks that pixel statistics and colour augmentations match the channels of the images."""
+    """Checks that pixel statistics and color augmentations match the channels of the images."""
     channels = values.get("model.in_channels", 3)
     for name in ("model.pixel_mean", "model.pixel_std"):
         count = len(values.get(name, (0, 0, 0)))

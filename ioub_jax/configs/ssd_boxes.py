@@ -8,7 +8,7 @@ SIZES = {
     ("voc", 300): (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0),
     ("voc", 512): (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
 }
-#: input size -> pixels between the centres of the boxes of each level.
+#: input size -> pixels between the centers of the boxes of each level.
 STRIDES = {300: (8, 16, 32, 64, 100, 300), 512: (8, 16, 32, 64, 128, 256, 512)}
 #: input size -> the longer side of a box over its shorter one, for each level.
 RATIOS = {
@@ -17,7 +17,7 @@ RATIOS = {
 }
 
 
-#: Pixels between the centres of the boxes of each level of an SSDLite whose grids do not extend
+#: Pixels between the centers of the boxes of each level of an SSDLite whose grids do not extend
 #: beyond the image.
 LITE_STRIDES = (16, 32, 64, 128, 256, 512)
 #: The longer side of a box over its shorter one, for each level of an SSDLite.

@@ -60,7 +60,7 @@ _RETINANET: dict[str, Any] = {
     },
 }
 
-# A point is the centre of a square anchor whose side is the stride.
+# A point is the center of a square anchor whose side is the stride.
 _FCOS: dict[str, Any] = {
     "model": {
         **_RETINANET["model"],
@@ -109,7 +109,7 @@ _SSD300: dict[str, Any] = {
         "width": 64,
         "frozen_stages": 1,
         "pretrained": None,
-        # Caffe's normalisation: the mean is subtracted, without division.
+        # Caffe's normalization: the mean is subtracted, without division.
         "pixel_mean": (0.48235 * 255, 0.45882 * 255, 0.40784 * 255),
         "pixel_std": (1.0, 1.0, 1.0),
         "dtype": "float32",

@@ -45,9 +45,9 @@ def random_affine(
     limits: AffineLimits,
     rotated_boxes: str,
     min_visibility: float,
-    colour: tuple[int, ...],
+    color: tuple[int, ...],
 ) -> Example:
-    """Shears, scales, rotates and shifts an image about its centre, each by a uniform amount.
+    """Shears, scales, rotates and shifts an image about its center, each by a uniform amount.
 
     Args:
       example: the example.
@@ -55,7 +55,7 @@ def random_affine(
       limits: the limits of each amount.
       rotated_boxes: as in `warp`.
       min_visibility: as in `warp`.
-      colour: as in `warp`.
+      color: as in `warp`.
 
     Returns:
       the example, with an image of the same size.
@@ -75,7 +75,7 @@ def random_affine(
         matrix,
         rotated_boxes=rotated_boxes,
         min_visibility=min_visibility,
-        colour=colour,
+        color=color,
     )
 
 
@@ -87,7 +87,7 @@ def affine_matrix(
     translation: tuple[float, float] = (0.0, 0.0),
     shear: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
-    """Matrix that shears, scales and rotates an image about its centre, then shifts it.
+    """Matrix that shears, scales and rotates an image about its center, then shifts it.
 
     Args:
       size: height and width of the image.
@@ -115,7 +115,7 @@ def warp(
     *,
     rotated_boxes: str,
     min_visibility: float,
-    colour: tuple[int, ...],
+    color: tuple[int, ...],
 ) -> Example:
     """Moves the pixels and the boxes of an example by one affine map.
 
@@ -141,17 +141,17 @@ def warp(
       matrix: `[2, 3]`, as from `affine_matrix`.
       rotated_boxes: 'ellipse' or 'corners'.
       min_visibility: the share of the new upright box that must be inside of the image.
-      colour: the colour of regions from outside of the image, a number for each channel.
+      color: the color of regions from outside of the image, a number for each channel.
 
     Returns:
       the example, with an image of the same size.
     """
     image = pixels(example)
     height, width = image.shape[:2]
-    # OpenCV's coordinates start at the centre of a pixel, those of boxes at its edge.
-    centres = np.array(matrix, np.float64)
-    centres[:, 2] += centres[:, :2].sum(axis=1) / 2 - 0.5
-    warped = _warped(image, centres, colour)
+    # OpenCV's coordinates start at the center of a pixel, those of boxes at its edge.
+    centers = np.array(matrix, np.float64)
+    centers[:, 2] += centers[:, :2].sum(axis=1) / 2 - 0.5
+    warped = _warped(image, centers, color)
     by_corners = example.crowd | example.ignored | (rotated_boxes == "corners")
     moved = _moved_boxes(example.boxes, matrix, by_corners)
     clipped = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
@@ -165,23 +165,23 @@ def warp(
     return select_objects(placed, (sides >= SMALLEST_SIDE).all(axis=-1))
 
 
-def _warped(image: np.ndarray, matrix: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
-    """The image moved by a matrix in the coordinates of pixel centres."""
+def _warped(image: np.ndarray, matrix: np.ndarray, color: tuple[int, ...]) -> np.ndarray:
+    """The image moved by a matrix in the coordinates of pixel centers."""
 
-    def warp_affine(part: np.ndarray, colour: tuple[int, ...]) -> Any:
+    def warp_affine(part: np.ndarray, color: tuple[int, ...]) -> Any:
         return cv2.warpAffine(
             part,
             matrix,
             (part.shape[1], part.shape[0]),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=colour,
+            borderValue=color,
         )
 
-    if len(colour) <= 4:
-        return by_channels(lambda part: warp_affine(part, colour), image)
-    # A colour of OpenCV has at most four numbers, so each channel is moved separately.
-    parts = [warp_affine(image[:, :, k : k + 1].copy(), (colour[k],)) for k in range(len(colour))]
+    if len(color) <= 4:
+        return by_channels(lambda part: warp_affine(part, color), image)
+    # A color of OpenCV has at most four numbers, so each channel is moved separately.
+    parts = [warp_affine(image[:, :, k : k + 1].copy(), (color[k],)) for k in range(len(color))]
     return np.stack(parts, axis=2)
 
 
@@ -189,9 +189,9 @@ def _moved_boxes(boxes: np.ndarray, matrix: np.ndarray, by_corners: np.ndarray) 
     """Upright boxes float32 `[n, 4]` around each mapped box, or around its mapped ellipse."""
     linear, shift = matrix[:, :2], matrix[:, 2]
     corners = boxes.astype(np.float64)
-    centres = (corners[:, :2] + corners[:, 2:]) / 2 @ linear.T + shift
+    centers = (corners[:, :2] + corners[:, 2:]) / 2 @ linear.T + shift
     halves = (corners[:, 2:] - corners[:, :2]) / 2
     around_corners = halves @ np.abs(linear).T
     around_ellipses = np.sqrt(halves**2 @ (linear**2).T)
     reach = np.where(by_corners[:, None], around_corners, around_ellipses)
-    return np.concatenate([centres - reach, centres + reach], axis=1).astype(np.float32)
+    return np.concatenate([centers - reach, centers + reach], axis=1).astype(np.float32)

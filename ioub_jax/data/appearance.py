@@ -1,4 +1,4 @@
-"""Transforms of an image's levels, colours and sharpness, which leave its objects unchanged."""
+"""Transforms of an image's levels, colors and sharpness, which leave its objects unchanged."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def scale_levels(image: np.ndarray, factor: float, offset: float) -> np.ndarray:
     return by_channels(lambda part: cv2.LUT(part, table), image)
 
 
-def change_colours(
+def change_colors(
     image: np.ndarray, *, hue: float, saturation: float, value: float = 1.0
 ) -> np.ndarray:
     """Turns the hue of an image and multiplies its saturation and value.
@@ -46,8 +46,8 @@ def change_colours(
     table[0, :, 0] = np.rint(np.arange(256) + hue * 256 / 360) % 256
     table[0, :, 1] = levels(saturation * np.arange(256))
     table[0, :, 2] = levels(value * np.arange(256))
-    colours = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), table)
-    return cv2.cvtColor(colours, cv2.COLOR_HSV2RGB_FULL, dst=colours)
+    colors = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), table)
+    return cv2.cvtColor(colors, cv2.COLOR_HSV2RGB_FULL, dst=colors)
 
 
 def random_hsv(
@@ -70,7 +70,7 @@ def random_hsv(
     """
     drawn = rng.uniform(-1.0, 1.0, 3) * np.array(gains)
     hue, saturation, value = drawn.tolist()
-    image = change_colours(
+    image = change_colors(
         pixels(example), hue=360 * hue, saturation=1.0 + saturation, value=1.0 + value
     )
     return dataclasses.replace(example, image=image)

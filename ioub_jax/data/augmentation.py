@@ -8,7 +8,7 @@ import numpy as np
 
 from ioub_jax.data import appearance, joining, occlusion, ssd_transforms, transforms
 from ioub_jax.data.affine import ROTATED_BOXES, AffineLimits, random_affine
-from ioub_jax.data.batching import padding_colour
+from ioub_jax.data.batching import padding_color
 from ioub_jax.data.partners import Others
 from ioub_jax.data.resizing import Resize, Size
 from ioub_jax.data.sources.example import Example
@@ -20,7 +20,7 @@ class Augmentation:
 
     Attributes:
       photometric_distortion: whether brightness, contrast, saturation and hue are changed (SSD).
-      expand_ratio: the largest ratio between the sides of a mean-coloured canvas and those of the
+      expand_ratio: the largest ratio between the sides of a mean-colored canvas and those of the
         image placed on it (SSD: 4); 1 for no canvas.
       minimum_iou_crop: whether a random part that overlaps its objects well is cut out (SSD).
       horizontal_flip: probability of mirroring left and right.
@@ -29,7 +29,7 @@ class Augmentation:
         for no change.
       rotation: largest angle in degrees, in either direction, by which the image is rotated at its
         size on the canvas.
-      affine_scale: range of a factor of the size about the image's centre, in the same warp. (1, 1)
+      affine_scale: range of a factor of the size about the image's center, in the same warp. (1, 1)
         for no change.
       translation: largest shift as a share of the image's sides, in the same warp.
       shear: largest angle in degrees along each axis, in the same warp; below 45.
@@ -176,7 +176,7 @@ class _Chain:
         self._resize = resize
         self._scale = scale
         self._out = out
-        self._colour = padding_colour(out.shape[2])
+        self._color = padding_color(out.shape[2])
         self._others = others
 
     def of(self, example: Example) -> Example:
@@ -215,7 +215,7 @@ class _Chain:
                 example,
                 self._stream("expand"),
                 max_ratio=options.expand_ratio,
-                colour=self._colour,
+                color=self._color,
             )
         if options.minimum_iou_crop:
             example = ssd_transforms.minimum_iou_crop(example, self._stream("crop"))
@@ -247,7 +247,7 @@ class _Chain:
             size_of=self._size_of,
             factors=[self._options.mosaic_factor(draw) for draw in draws],
             min_visibility=self._options.min_visibility,
-            colour=self._colour,
+            color=self._color,
             out=self._out[:height, :width],
         )
         return self._flipped(self._distorted(joined), self._rng)
@@ -294,7 +294,7 @@ class _Chain:
             limits=options.affine_limits,
             rotated_boxes=options.rotated_boxes,
             min_visibility=options.min_visibility,
-            colour=self._colour,
+            color=self._color,
         )
 
     def _with_other_pixels(self, example: Example) -> Example:
@@ -311,7 +311,7 @@ class _Chain:
                 self._stream("cutout"),
                 probability=options.cutout,
                 min_visibility=options.min_visibility,
-                colour=self._colour,
+                color=self._color,
             )
         return example
 

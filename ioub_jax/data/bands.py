@@ -1,4 +1,4 @@
-"""Images with channels other than RGB or grey: the bands of a file as they are stored."""
+"""Images with channels other than RGB or gray: the bands of a file as they are stored."""
 
 import contextlib
 import io
@@ -12,24 +12,24 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.image_headers import bands_of
 
 _TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_COLOURS, _EXTRA = 262, 338
+_COLORS, _EXTRA = 262, 338
 _SHORT, _RGB, _UNKNOWN = 3, 2, 0
 
 
-def grey_of(image: np.ndarray) -> np.ndarray:
-    """Converts uint8 `[H, W, 3]` RGB to uint8 `[H, W, 1]` grey.
+def gray_of(image: np.ndarray) -> np.ndarray:
+    """Converts uint8 `[H, W, 3]` RGB to uint8 `[H, W, 1]` gray.
 
     The weights are those of ITU-R 601: .299, .587 and .114.
     """
-    grey: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return grey[:, :, None]
+    gray: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return gray[:, :, None]
 
 
 def decode_bands(data: bytes, name: str, channels: int, way_out: str) -> np.ndarray:
     """Decodes all bands of an image file, which must have as many bands as there are channels.
 
     Two kinds of files are supported: PNG, WebP and TIFF with red, green, blue and a fourth band,
-    which is stored as transparency or without a stated meaning; and PNG with grey and a second
+    which is stored as transparency or without a stated meaning; and PNG with gray and a second
     band. OpenCV cannot decode files with five or more bands.
 
     Args:
@@ -59,7 +59,7 @@ def decode_bands(data: bytes, name: str, channels: int, way_out: str) -> np.ndar
             f"{way_out}",
             "unreadable_image",
         )
-    # OpenCV returns blue, green, red and the fourth band, or grey three times and the second band.
+    # OpenCV returns blue, green, red and the fourth band, or gray three times and the second band.
     return np.ascontiguousarray(image[:, :, [2, 1, 0, 3] if channels == 4 else [0, 3]])
 
 
@@ -88,7 +88,7 @@ def wrong_count(name: str, bands: int, channels: int, way_out: str) -> DataError
 def _as_rgb_tiff(data: bytes) -> bytes:
     """A TIFF with its tags changed to those of RGB and one band of unknown meaning.
 
-    OpenCV reads four bands only from such a file. If the tags say grey and three bands of unknown
+    OpenCV reads four bands only from such a file. If the tags say gray and three bands of unknown
     meaning, as is common for satellite images, it reads one band. If the fourth band is tagged as
     transparency, it multiplies the other bands by it.
     """
@@ -102,8 +102,8 @@ def _as_rgb_tiff(data: bytes) -> bytes:
     for position in range(first, first + entry * count, entry):
         tag = struct.unpack_from(order + "H", data, position)[0]
         value_at = position + entry - struct.calcsize(offset_type)
-        if tag in (_COLOURS, _EXTRA):
-            value = _RGB if tag == _COLOURS else _UNKNOWN
+        if tag in (_COLORS, _EXTRA):
+            value = _RGB if tag == _COLORS else _UNKNOWN
             form = order + ("HHQ" if is_big else "HHI")
             struct.pack_into(form, patched, position, tag, _SHORT, 1)
             struct.pack_into(order + "H", patched, value_at, value)

@@ -10,26 +10,26 @@ from ioub_jax.data.repeat_factors import rounded
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import Example, largest_boxes, select_objects
 
-# The mean colour of ImageNet, which is about zero after the model has normalised its input.
-PADDING_COLOUR = (124, 116, 104)
+# The mean color of ImageNet, which is about zero after the model has normalized its input.
+PADDING_COLOR = (124, 116, 104)
 FIT = Resize("fit")
 MAX_CANVASES = 5  # each one costs a compilation
 # A box that also contains anchors beyond the edge of the image.
 _EVERYWHERE = (-1e4, -1e4, 1e5, 1e5)
 
 
-def padding_colour(channels: int) -> tuple[int, ...]:
-    """The padding colour of images by their number of channels.
+def padding_color(channels: int) -> tuple[int, ...]:
+    """The padding color of images by their number of channels.
 
-    For 3 channels it is `PADDING_COLOUR`. For 1 or 2 channels it is the grey of that colour (ITU-R
-    601). For more channels it is that colour, followed by the mean of its three numbers for each
+    For 3 channels it is `PADDING_COLOR`. For 1 or 2 channels it is the gray of that color (ITU-R
+    601). For more channels it is that color, followed by the mean of its three numbers for each
     further channel.
     """
     if channels == 3:
-        return PADDING_COLOUR
+        return PADDING_COLOR
     if channels < 3:
-        return (round(np.dot(PADDING_COLOUR, (0.299, 0.587, 0.114))),) * channels
-    return (*PADDING_COLOUR, *(round(sum(PADDING_COLOUR) / 3),) * (channels - 3))
+        return (round(np.dot(PADDING_COLOR, (0.299, 0.587, 0.114))),) * channels
+    return (*PADDING_COLOR, *(round(sum(PADDING_COLOR) / 3),) * (channels - 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +172,7 @@ class BatchPlan:
         return epoch * self._counts // self.batch_size
 
     def _epoch(self, epoch: int) -> "_Epoch":
-        """The order of an epoch; a few are cached, since neighbouring steps share them."""
+        """The order of an epoch; a few are cached, since neighboring steps share them."""
         found = self._epochs.get(epoch)
         if found is None:
             if len(self._epochs) >= 4:
@@ -323,9 +323,9 @@ def assemble_batch(
         "image_id": np.array([example.image_id for example in examples], np.int64),
         "is_real": np.array(list(is_real), bool),
     }
-    # Numpy copies a line of pixels at once, but would assign a colour pixel by pixel.
-    colour = np.array(padding_colour(images.shape[3]), np.uint8)
-    padding = np.tile(colour, (images.shape[2], 1))
+    # Numpy copies a line of pixels at once, but would assign a color pixel by pixel.
+    color = np.array(padding_color(images.shape[3]), np.uint8)
+    padding = np.tile(color, (images.shape[2], 1))
     for row, example in enumerate(examples):
         assert example.image is not None
         height, width = example.image.shape[:2]

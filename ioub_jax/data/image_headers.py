@@ -25,15 +25,15 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SCAN = 0xDA
 
 # Tags of TIFF, and the meaning of some of their values.
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COLOURS, _SAMPLES, _EXTRA, _FORMAT = (
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COLORS, _SAMPLES, _EXTRA, _FORMAT = (
     254, 256, 257, 258, 262, 277, 338, 339,
 )  # fmt: skip
 _PLANES = 284
 _REDUCED_OR_MASK = 0b101
-_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by the value of the tag `_COLOURS`
+_CHANNELS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # by the value of the tag `_COLORS`
 _RGB = 2
 _ALPHA = (1, 2)
-#: Modes of Pillow with a band besides the colours; the bands of all others are colours only.
+#: Modes of Pillow with a band besides the colors; the bands of all others are colors only.
 _WITH_ONE_MORE = ("LA", "La", "RGBA", "RGBa", "RGBX")
 _FORMATS = {2: "signed", 3: "float", 5: "complex", 6: "complex float"}
 _MOST_PAGES = 10_000  # a limit for files whose pages form a circle
@@ -141,7 +141,7 @@ def _read_tiff(file: BinaryIO, channels: int) -> Header:
         return Header(size, refusal=_several("pages", len(pages)))
     refusal = refusal_of_tiff(tags, channels)
     bits = max(tags.get(_BITS, (1,)))
-    # Pillow keeps only the high byte of 16-bit colours; OpenCV keeps both.
+    # Pillow keeps only the high byte of 16-bit colors; OpenCV keeps both.
     return Header(size, _channels(tags) == 1 or bits <= 8, bits > 8, refusal)
 
 
@@ -165,7 +165,7 @@ def _tiff_pages(file: BinaryIO) -> list[Any]:
 
 
 def _channels(tags: Any) -> int:
-    return _CHANNELS.get(tags.get(_COLOURS, 1), 0)
+    return _CHANNELS.get(tags.get(_COLORS, 1), 0)
 
 
 def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
@@ -187,14 +187,14 @@ def refusal_of_tiff(tags: Any, wanted: int = 3) -> str:
         return f"is {bits}-bit {_FORMATS[kind]}, which cannot be read; convert it to 8 or 16 bits"
     if channels == 0 or not (bands == channels or has_alpha):
         return (
-            f"has {bands} bands that are not RGB, grey or either with transparency; "
+            f"has {bands} bands that are not RGB, gray or either with transparency; "
             "convert it to three bands or one"
             + (", or set config.model.in_channels=4 to train on all" if bands == 4 else "")
         )
     if bits > 16 and not (bits == 32 and bands == 1):
         return f"has {bands} bands of {bits} bits, which cannot be read; convert it to 8 or 16 bits"
-    if bits > 8 and channels > 1 and (tags.get(_COLOURS) != _RGB or bits != 16):
-        return f"has {bits}-bit colours other than RGB of 16 bits; convert it to RGB"
+    if bits > 8 and channels > 1 and (tags.get(_COLORS) != _RGB or bits != 16):
+        return f"has {bits}-bit colors other than RGB of 16 bits; convert it to RGB"
     return ""
 
 
@@ -202,7 +202,7 @@ def bands_of(file: BinaryIO) -> int:
     """Number of bands of an image file; 0 if it is unknown.
 
     For a TIFF it is the number in its tags. In other formats CMYK counts as three bands, since it
-    is another way to write three colours.
+    is another way to write three colors.
 
     Args:
       file: the image file, at its beginning.

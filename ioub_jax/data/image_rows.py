@@ -23,9 +23,9 @@ from ioub_jax.data.images import AS_STORED, Reading, decode_image, truncated
 from ioub_jax.data.tiff_parts import TiffParts, read_parts
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Colour type of a PNG -> its number of channels.
+# Color type of a PNG -> its number of channels.
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Bytes per pixel -> colour type of an 8-bit PNG with as many, whose filters work alike.
+# Bytes per pixel -> color type of an 8-bit PNG with as many, whose filters work alike.
 _SAME_FILTERS = {1: 0, 2: 4, 3: 2, 4: 6}
 _PIECE = 1 << 16  # number of compressed bytes that are decompressed at once
 _ROWS = 128  # number of rows that are decoded at once
@@ -208,12 +208,12 @@ class _PngRows:
         way_out: str,
         reading: Reading,
     ) -> None:
-        width, height, bits, colours = layout
+        width, height, bits, colors = layout
         self.size = (height, width)
         weakref.finalize(self, file.close)
         self._file, self._start = file, start
-        self._bits, self._colours = bits, colours
-        channels = _PNG_CHANNELS[colours]
+        self._bits, self._colors = bits, colors
+        channels = _PNG_CHANNELS[colors]
         self._pixel = max(channels * bits // 8, 1)
         self._row = -(-width * channels * bits // 8)
         self._name, self._way_out, self._reading = name, way_out, reading
@@ -237,14 +237,14 @@ class _PngRows:
             start += heading + file.read(length + 4)
         if start[4:8] != b"IHDR" or len(start) < 25:
             return None
-        width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", start[8:21])
-        channels = _PNG_CHANNELS.get(colours, 0)
+        width, height, bits, colors, _, _, interlaced = struct.unpack(">IIBBBBB", start[8:21])
+        channels = _PNG_CHANNELS.get(colors, 0)
         if interlaced or max(channels * bits // 8, 1) not in _SAME_FILTERS or not channels:
             return None
         file.seek(max(file.seek(0, io.SEEK_END) - 64, 0))
         if b"IEND" not in file.read():  # similar to `images.is_truncated`
             raise truncated(name, way_out)
-        layout = (width, height, bits, colours)
+        layout = (width, height, bits, colors)
         return cls(file, start, layout, name, way_out, reading)
 
     def _rewind(self) -> None:
@@ -340,21 +340,19 @@ class _PngRows:
         except (OSError, SyntaxError, ValueError) as error:
             raise self._broken(str(error)) from error
         self._above = values[-1].tobytes()
-        if (self._bits, self._colours) == (8, 2):
+        if (self._bits, self._colors) == (8, 2):
             return values[1:]
         raw = np.zeros((count, self._row + 1), np.uint8)
         raw[:, 1:] = values[1:].reshape(count, self._row)
-        again = _png(
-            self.size[1], count, self._bits, self._colours, raw.tobytes(), self._start[25:]
-        )
+        again = _png(self.size[1], count, self._bits, self._colors, raw.tobytes(), self._start[25:])
         return decode_image(again, self._name, None, None, self._way_out, self._reading)
 
 
 def _png(
-    width: int, height: int, bits: int, colours: int, scanlines: bytes, others: bytes = b""
+    width: int, height: int, bits: int, colors: int, scanlines: bytes, others: bytes = b""
 ) -> bytes:
     """An uncompressed PNG file."""
-    layout = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    layout = struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, 0)
     pixels = zlib.compress(scanlines, 0)
     ends = [_chunk(b"IHDR", layout), others, _chunk(b"IDAT", pixels), _chunk(b"IEND", b"")]
     return _PNG + b"".join(ends)

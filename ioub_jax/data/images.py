@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from ioub_jax.data.bands import bands_of_array, decode_bands, grey_of
+from ioub_jax.data.bands import bands_of_array, decode_bands, gray_of
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.image_headers import (
     UPRIGHT,
@@ -30,7 +30,7 @@ _START, _END, _SCAN = b"\xff\xd8", b"\xff\xd9", 0xDA
 _PNG = b"\x89PNG"
 WAY_OUT = "or set config.data.on_error='skip' to train without it."
 # A JPEG decoder can produce an image at a half, a quarter or an eighth of its size directly from
-# the coefficients, in a fraction of the time. (OpenCV names these flags for grey and BGR only.)
+# the coefficients, in a fraction of the time. (OpenCV names these flags for gray and BGR only.)
 _REDUCTIONS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -54,7 +54,7 @@ class Reading:
         orientation.
       bit_depth: the number of significant bits in the values of 16-bit images, one of `BIT_DEPTHS`;
         the eight highest of them become the pixels.
-      channels: the number of channels of the pixels: 3 for RGB, 1 for grey; any other number for
+      channels: the number of channels of the pixels: 3 for RGB, 1 for gray; any other number for
         that many bands as they are stored.
     """
 
@@ -64,7 +64,7 @@ class Reading:
 
     @property
     def is_of_bands(self) -> bool:
-        """True if the bands are used as stored, without conversion to RGB or grey."""
+        """True if the bands are used as stored, without conversion to RGB or gray."""
         return self.channels not in (1, 3)
 
 
@@ -81,9 +81,9 @@ def read_image(
 ) -> np.ndarray:
     """Reads an image file, as RGB unless `reading` has other channels.
 
-    Greyscale, palette, CMYK, 16-bit and transparent images are converted to RGB. Images with
+    Grayscale, palette, CMYK, 16-bit and transparent images are converted to RGB. Images with
     several pages or frames, float values or more bands are refused. With one channel, images are
-    converted to grey instead. With any number of channels other than 1 and 3, an image must have
+    converted to gray instead. With any number of channels other than 1 and 3, an image must have
     that many bands.
 
     Args:
@@ -180,7 +180,7 @@ def bit_depth_of(largest: int) -> int:
 
 def _checked_header(data: bytes, name: str, way_out: str, channels: int) -> Header:
     """The header of an image file; raises DataError if it is truncated or not supported."""
-    # OpenCV fills the missing rows of a truncated JPEG with grey and reports nothing.
+    # OpenCV fills the missing rows of a truncated JPEG with gray and reports nothing.
     if is_truncated(data):
         raise truncated(name, way_out)
     header = read_header(io.BytesIO(data), channels)
@@ -268,7 +268,7 @@ def pixels_of_pillow(
             )
         elif has_lost_bits(image) and reading.bit_depth != 16:
             refusal = (
-                f"has 16-bit colours, but Pillow's mode {image.mode} keeps only 8 bits, and the "
+                f"has 16-bit colors, but Pillow's mode {image.mode} keeps only 8 bits, and the "
                 f"bit depth is {reading.bit_depth}; give the file's name or a uint16 array"
             )
         if refusal:
@@ -297,7 +297,7 @@ def _values_of(image: PIL.Image.Image, name: str, way_out: str) -> np.ndarray:
         )
     kind = "32-bit float (mode F)" if image.mode == "F" else f"of mode {image.mode}"
     raise DataError(
-        f"{name}: is {kind}, which cannot be read; convert it to RGB or to grey of 8 or 16 bits, "
+        f"{name}: is {kind}, which cannot be read; convert it to RGB or to gray of 8 or 16 bits, "
         f"{way_out}",
         "unreadable_image",
     )
@@ -309,7 +309,7 @@ def pixels_of_array(
     """The pixels of an array of numpy, jax, torch or any library that numpy can convert.
 
     Args:
-      image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, grey, and
+      image: uint8 `[H, W, 3]`, RGB values 0-255; also `[H, W]` or `[H, W, 1]`, gray, and
         `[H, W, 4]`, whose last channel is dropped. uint16 values are read as those of a 16-bit
         image file. If `reading` has channels other than 1 and 3, the array must have that many.
       way_out: the end of an error's sentence.
@@ -340,7 +340,7 @@ def pixels_of_array(
         advice = " (its channels come first: move them to the end)" if turned else ""
         raise DataError(
             f"An image is an array of {shape}{advice}; its shape must be [height, width, 3], RGB, "
-            "or [height, width], grey.",
+            "or [height, width], gray.",
             "unreadable_image",
         )
     values = values[:, :, 0] if values.shape[2] == 1 else values[:, :, :3]
@@ -387,7 +387,7 @@ def _to_channels(values: np.ndarray, name: str, reading: Reading, way_out: str) 
         values = (values >> (bit_depth - 8)).astype(np.uint8)
     if values.ndim == 2:
         return np.repeat(values[:, :, None], 3 if reading.channels == 3 else 1, axis=2)
-    return grey_of(values) if reading.channels == 1 else values
+    return gray_of(values) if reading.channels == 1 else values
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:

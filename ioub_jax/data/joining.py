@@ -47,7 +47,7 @@ def mosaic(
     size_of: Callable[[Size], Size],
     factors: Sequence[float],
     min_visibility: float,
-    colour: tuple[int, ...],
+    color: tuple[int, ...],
     out: np.ndarray,
 ) -> Example:
     """Four images in the four quarters around a random point (Bochkovskiy et al. 2020, YOLOv4).
@@ -55,7 +55,7 @@ def mosaic(
     The point lies in the middle half of each side. Every image is scaled by its own factor. An
     image that is larger than its quarter is cut at random, and only its visible part is resized. A
     smaller image is placed at the corner of its quarter where the four images meet, and the rest of
-    the quarter is filled with the colour. In Ultralytics and YOLOX all four images share a factor,
+    the quarter is filled with the color. In Ultralytics and YOLOX all four images share a factor,
     and each is cut at its outer side.
 
     Objects of which less than `min_visibility` is left after cutting become regions to ignore.
@@ -66,7 +66,7 @@ def mosaic(
       size_of: maps the height and width of an image to those at factor 1.
       factors: the factor of each image's size.
       min_visibility: share of an object's box that must be inside of its quarter.
-      colour: the colour of the parts that no image covers, a number for each channel.
+      color: the color of the parts that no image covers, a number for each channel.
       out: uint8 `[H, W, channels]`, which the mosaic overwrites completely.
 
     Returns:
@@ -91,7 +91,7 @@ def mosaic(
         top = 0 if is_low else quarter.shape[0] - part.size[0]
         left = 0 if is_right else quarter.shape[1] - part.size[1]
         if part.size != quarter.shape[:2]:
-            fill(quarter, colour)
+            fill(quarter, color)
         place = quarter[top : top + part.size[0], left : left + part.size[1]]
         shrink_quickly(part.pixels, part.size, place)
         parts.append(part.at(left + is_right * middle[1], top + is_low * middle[0]))
@@ -192,10 +192,10 @@ def _shifted(example: Example, left: int, top: int) -> Example:
     return dataclasses.replace(example, boxes=example.boxes + shift)
 
 
-def fill(image: np.ndarray, colour: tuple[int, ...]) -> None:
-    """Paints an image uint8 `[H, W, channels]` in one colour."""
-    # Numpy copies a line of pixels at once, but would assign a colour pixel by pixel.
-    image[:] = np.tile(np.array(colour, np.uint8), (image.shape[1], 1))
+def fill(image: np.ndarray, color: tuple[int, ...]) -> None:
+    """Paints an image uint8 `[H, W, channels]` in one color."""
+    # Numpy copies a line of pixels at once, but would assign a color pixel by pixel.
+    image[:] = np.tile(np.array(color, np.uint8), (image.shape[1], 1))
 
 
 def mixup(

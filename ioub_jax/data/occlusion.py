@@ -91,7 +91,7 @@ def random_cutout(
     *,
     probability: float,
     min_visibility: float,
-    colour: tuple[int, ...],
+    color: tuple[int, ...],
 ) -> Example:
     """Paints over a random rectangle: DeVries and Taylor's cutout, in the sizes of Random Erasing.
 
@@ -105,7 +105,7 @@ def random_cutout(
       rng: the generator; five numbers are drawn from it.
       probability: the probability of a rectangle.
       min_visibility: as in `cover`.
-      colour: the colour of the rectangle, a number for each channel.
+      color: the color of the rectangle, a number for each channel.
 
     Returns:
       the example with the new image.
@@ -121,6 +121,6 @@ def random_cutout(
     columns = min(max(round((area / ratio) ** 0.5), 1), width)
     top, left = int(down * (height - rows + 1)), int(across * (width - columns + 1))
     painted = image.copy()
-    painted[top : top + rows, left : left + columns] = colour
+    painted[top : top + rows, left : left + columns] = color
     window = np.array([[left, top, left + columns, top + rows]])
     return dataclasses.replace(cover(example, window, min_visibility), image=painted)

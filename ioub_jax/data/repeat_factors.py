@@ -54,7 +54,7 @@ def rounded(factors: np.ndarray, total: int, rng: np.random.Generator) -> np.nda
     """Whole numbers with a given sum, each of them a factor rounded up or down.
 
     All factors are rounded by a single random number (systematic sampling), so that all epochs have
-    the same length. The order of the factors is random too, since the rounding of neighbours would
+    the same length. The order of the factors is random too, since the rounding of neighbors would
     otherwise be correlated in the same way in every epoch.
 
     Args:

@@ -14,11 +14,11 @@ import dataclasses
 import cv2
 import numpy as np
 
-from ioub_jax.data.appearance import change_colours, scale_levels
+from ioub_jax.data.appearance import change_colors, scale_levels
 from ioub_jax.data.sources.example import Example, select_objects
 from ioub_jax.data.transforms import crop, pixels
 
-_BRIGHTNESS = 32.0  # grey levels
+_BRIGHTNESS = 32.0  # gray levels
 _CONTRAST = 0.5  # contrast and saturation are multiplied by 0.5 to 1.5
 _SATURATION = 0.5
 _HUE = 18.0  # degrees
@@ -34,7 +34,7 @@ def photometric_distortion(example: Example, rng: np.random.Generator) -> Exampl
     """Changes brightness, contrast, saturation, hue and the order of the channels at random.
 
     Each change has probability 1/2: brightness by -32 to 32, contrast by a factor of 0.5 to 1.5
-    either before or after the colours, saturation by a factor of 0.5 to 1.5, hue by -18 to 18
+    either before or after the colors, saturation by a factor of 0.5 to 1.5, hue by -18 to 18
     degrees, and a random order of the channels. Levels are clipped to bytes after every change as
     in Caffe, so a bright image may be overexposed; mmdetection continues with floats beyond 255.
     Caffe's SSD never reorders the channels, and its hue of 18 is in OpenCV's 8-bit units of 2
@@ -56,7 +56,7 @@ def photometric_distortion(example: Example, rng: np.random.Generator) -> Exampl
     first, last = (contrast, 1.0) if contrast_first else (1.0, contrast)
 
     image = scale_levels(pixels(example), first, _BRIGHTNESS * amounts[0])
-    image = change_colours(image, hue=_HUE * amounts[3], saturation=1.0 + _SATURATION * amounts[2])
+    image = change_colors(image, hue=_HUE * amounts[3], saturation=1.0 + _SATURATION * amounts[2])
     image = scale_levels(image, last, 0.0)
     if done[4]:
         channels = cv2.split(image)
@@ -69,9 +69,9 @@ def expand(
     rng: np.random.Generator,
     *,
     max_ratio: float = 4.0,
-    colour: tuple[int, ...],
+    color: tuple[int, ...],
 ) -> Example:
-    """Places the image at random on a larger canvas of one colour, which makes its objects small.
+    """Places the image at random on a larger canvas of one color, which makes its objects small.
 
     With probability 1/2 the sides are multiplied by a ratio uniform in [1, max_ratio]. The result
     has up to `max_ratio` squared times as many pixels until it is cropped or resized.
@@ -80,7 +80,7 @@ def expand(
       example: the example.
       rng: the generator; four numbers are drawn from it.
       max_ratio: the largest ratio, at least 1.
-      colour: the colour of the canvas, a number for each channel; usually the mean colour of the
+      color: the color of the canvas, a number for each channel; usually the mean color of the
         images that the backbone was trained on.
 
     Returns:
@@ -95,7 +95,7 @@ def expand(
     margin_y, margin_x = int(height * ratio) - height, int(width * ratio) - width
     top, left = int(down * (margin_y + 1)), int(across * (margin_x + 1))
     expanded = np.empty((height + margin_y, width + margin_x, image.shape[2]), np.uint8)
-    expanded[:] = np.tile(np.array(colour, np.uint8), (width + margin_x, 1))
+    expanded[:] = np.tile(np.array(color, np.uint8), (width + margin_x, 1))
     expanded[top : top + height, left : left + width] = image
     shift = np.array([left, top, left, top], np.float32)
     return dataclasses.replace(example, image=expanded, boxes=example.boxes + shift)
@@ -106,10 +106,10 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
 
     One of seven modes is chosen: the whole image, or a window whose IoU with each object is at
     least 0, 0.1, 0.3, 0.5, 0.7 or 0.9. Each side of a window is uniform in 0.3 to 1 of the image's
-    side, neither side is more than twice the other, and the window contains the centre of at least
+    side, neither side is more than twice the other, and the window contains the center of at least
     one object. If none of 50 windows satisfies this, another mode is chosen.
 
-    Objects whose centre is inside of the window are kept and clipped to it. Crowds and regions to
+    Objects whose center is inside of the window are kept and clipped to it. Crowds and regions to
     ignore do not count as objects: they do not affect the choice, and their visible parts are kept.
     In an image without objects every window is suitable.
 
@@ -134,7 +134,7 @@ def minimum_iou_crop(example: Example, rng: np.random.Generator) -> Example:
         windows = _random_windows(draws[mode], height, width)
         windows = windows[_suitable(windows, objects, _MINIMUM_IOUS[mode])]
         if len(windows):
-            keep = _centres_inside(windows[:1], example.boxes)[0] | regions
+            keep = _centers_inside(windows[:1], example.boxes)[0] | regions
             left, top, right, bottom = windows[0].tolist()
             return crop(select_objects(example, keep), (left, top, right, bottom))
     return example
@@ -152,11 +152,11 @@ def _random_windows(draws: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _suitable(windows: np.ndarray, objects: np.ndarray, minimum_iou: float) -> np.ndarray:
-    """Mask of the windows that overlap all objects enough and have an object's centre: `[n]`."""
+    """Mask of the windows that overlap all objects enough and have an object's center: `[n]`."""
     if not len(objects):
         return np.ones(len(windows), bool)
     enough = _ious(windows, objects).min(axis=1) >= minimum_iou
-    return enough & _centres_inside(windows, objects).any(axis=1)
+    return enough & _centers_inside(windows, objects).any(axis=1)
 
 
 def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -170,8 +170,8 @@ def _ious(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return intersection / (areas + (second[..., 2:] - second[..., :2]).prod(axis=-1) - intersection)
 
 
-def _centres_inside(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """True where a window contains the centre of a box: bool `[n, k]`."""
-    centres = ((boxes[:, :2] + boxes[:, 2:]) / 2)[None, :, :]
-    inwards = (centres - windows[:, None, :2], windows[:, None, 2:] - centres)
+def _centers_inside(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """True where a window contains the center of a box: bool `[n, k]`."""
+    centers = ((boxes[:, :2] + boxes[:, 2:]) / 2)[None, :, :]
+    inwards = (centers - windows[:, None, :2], windows[:, None, 2:] - centers)
     return np.concatenate(inwards, axis=-1).min(axis=-1) > 0

@@ -23,7 +23,7 @@ _SHORT, _LONG = 3, 4
     _TILE_OFFSETS,
     _TILE_COUNTS,
 ) = 256, 257, 259, 273, 274, 278, 279, 284, 322, 323, 324, 325
-# Tags that determine the meaning of the values: bits, colours, fill order, samples, predictor,
+# Tags that determine the meaning of the values: bits, colors, fill order, samples, predictor,
 # palette, extra samples, sample format, JPEG's tables, YCbCr's coefficients, subsampling, positions
 # and white.
 _KEPT = (258, 262, 266, 277, 317, 320, 338, 339, 347, 529, 530, 531, 532)

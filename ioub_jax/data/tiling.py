@@ -16,12 +16,12 @@ class Tiling:
 
     The tiles cover the image and lie inside of it: the last tile of a row or column is moved back
     to the border. If an image is shorter than a tile along a side, it has one tile along that side,
-    which is as long as the image. Neighbouring tiles share at least `overlap` of their side, so an
+    which is as long as the image. Neighboring tiles share at least `overlap` of their side, so an
     object whose sides are no longer than that lies completely in at least one tile.
 
     Attributes:
       size: side of a tile in pixels of the image.
-      overlap: smallest share of the side that neighbouring tiles have in common.
+      overlap: smallest share of the side that neighboring tiles have in common.
       visibility: share of an object's box that a tile must show to count it as an object; with
         less, it is a region to ignore, never background.
       zoom: pixels of the network's input per pixel of the image.
@@ -63,7 +63,7 @@ class Tiling:
 
     @property
     def shared(self) -> int:
-        """Smallest overlap of neighbouring tiles in pixels.
+        """Smallest overlap of neighboring tiles in pixels.
 
         Objects with no longer side lie completely in at least one tile.
         """

@@ -122,7 +122,7 @@ def _check_assigner(rules: MatchingOptions, levels: AnchorLayout, codec: BoxCode
     if rules.name == "iou" and isinstance(codec, DistanceCodec):
         raise ConfigError(
             "matcher.name is 'iou', but boxes are distances from a point inside of them, and an "
-            "anchor may have its centre outside of its box; set matcher.name to 'atss' or 'fcos'."
+            "anchor may have its center outside of its box; set matcher.name to 'atss' or 'fcos'."
         )
     if rules.size_ranges is not None:
         with naming_fields("matcher", MatchingOptions):

@@ -108,7 +108,7 @@ class AnchorObjective:
 
     Attributes:
       rules: the options for the assignment of anchors to boxes.
-      losses: the choice of losses, weights and normalisers.
+      losses: the choice of losses, weights and normalizers.
       strides: the stride of every level in pixels, for 'fcos'; None: the widths of the anchors, as
         in torchvision.
     """

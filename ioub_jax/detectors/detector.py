@@ -79,7 +79,7 @@ class Detector:
       network: maps images `[B, H, W, in_channels]`, 0-255, with `train=`, to `Predictions`. Its
         module `backbone` is the part with pretrained weights.
       levels: maps a canvas, the height and width of the network's input, to the anchors of its
-        levels. A detector without anchors has one anchor of any size at each location, whose centre
+        levels. A detector without anchors has one anchor of any size at each location, whose center
         is the point.
       objective: maps (predictions, batch, anchors, carried) to an `Objective`. The predictions are
         the network's output, and the batch is that of `data.batching.assemble_batch`.
@@ -90,7 +90,7 @@ class Detector:
       initial_w_loc: `Carried.w_loc` of the first step; None: measured on the first batches.
       initial_loss_state: `Carried.loss_state` of the first step, numbers by name.
       canvas: the only canvas that the network accepts; None: any canvas.
-      in_channels: the number of channels of the images: 3 for RGB, 1 for grey, others as in the
+      in_channels: the number of channels of the images: 3 for RGB, 1 for gray, others as in the
         files.
     """
 

@@ -41,7 +41,7 @@ def join(address: str | None, count: int | None, index: int | None) -> None:
     """Joins the other processes of this run, if there are any.
 
     The three arguments describe the processes. Without them, a pod of TPU hosts and several tasks
-    of SLURM are recognised; otherwise, there is a single process. This must be called before jax is
+    of SLURM are recognized; otherwise, there is a single process. This must be called before jax is
     asked for its devices.
 
     Args:

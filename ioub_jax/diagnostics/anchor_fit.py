@@ -44,7 +44,7 @@ class AnchorFit:
       by_network_size: the reach of COCO's small, medium and large objects, by the area of the box
         at the scale of the network's input.
       by_original_size: the same by the annotated area in original pixels, as in COCO's evaluation.
-      too_small: the number of unreached boxes that even the smallest anchor around their centre
+      too_small: the number of unreached boxes that even the smallest anchor around their center
         would not reach.
     """
 

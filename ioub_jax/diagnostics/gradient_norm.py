@@ -5,7 +5,7 @@ The IoU in the weight is a function of all four deltas, so a curve over one numb
 assumption: **one delta is wrong and the others are right**. The IoU then has a closed form, and so
 does the gradient, in which the weight is a constant (`stop_gradient`). With |delta| = d:
 
-- `shift`, the centre is off by d widths: `IoU = (1 - d) / (1 + d)`, 0 from d = 1 on;
+- `shift`, the center is off by d widths: `IoU = (1 - d) / (1 + d)`, 0 from d = 1 on;
 - `stretch`, the width is off by the factor exp(d): `IoU = exp(-d)`;
 - `gradient norm = w_loc * IoU^lambda * min(d / beta, 1)`.
 """

@@ -56,7 +56,7 @@ def explain_errors(
     *,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorReport:
-    """Analyses the errors of a set of detections.
+    """Analyzes the errors of a set of detections.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.

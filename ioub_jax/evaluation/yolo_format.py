@@ -16,7 +16,7 @@ def label_text(
       ids: the class id of each detection.
       boxes: the box [x, y, width, height] of each detection, in pixels of the image.
       scores: the score of each detection.
-      size: height and width of the image; centres and sides of boxes are written as shares of them.
+      size: height and width of the image; centers and sides of boxes are written as shares of them.
 
     Returns:
       the text; '' for an image without detections.

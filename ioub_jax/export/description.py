@@ -19,7 +19,7 @@ _RESIZE = {
 }
 
 #: Number of channels -> their meaning, for readers of the JSON.
-_CHANNELS = {1: "grey (ITU-R 601 of RGB), ", 3: "RGB, "}
+_CHANNELS = {1: "gray (ITU-R 601 of RGB), ", 3: "RGB, "}
 
 
 def describe(detector: ObjectDetector) -> dict[str, Any]:

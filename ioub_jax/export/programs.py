@@ -17,7 +17,7 @@ import safetensors.numpy
 from jax import export
 
 from ioub_jax import files, weights
-from ioub_jax.data.batching import padding_colour
+from ioub_jax.data.batching import padding_color
 from ioub_jax.errors import ConfigError
 from ioub_jax.export import description, onnx_program
 from ioub_jax.export.platforms import DEFAULT_PLATFORMS, check_platforms
@@ -142,7 +142,7 @@ def _padded(images: jax.Array, sizes: jax.Array) -> jax.Array:
     """Returns the images with the padding that the detector was trained with."""
     rows = jnp.arange(images.shape[1])[None, :, None, None] < sizes[:, 0, None, None, None]
     columns = jnp.arange(images.shape[2])[None, None, :, None] < sizes[:, 1, None, None, None]
-    padding = jnp.asarray(padding_colour(images.shape[3]), jnp.uint8)[None, None, None]
+    padding = jnp.asarray(padding_color(images.shape[3]), jnp.uint8)[None, None, None]
     return jnp.where(rows & columns, images, padding)
 
 

@@ -159,12 +159,12 @@ def _check_image_size(size: Any) -> None:
         raise ValueError(f"image_size is {size}; both numbers must be finite and above 0.")
 
 
-def _of_centres(pairs: BoxPairs) -> jax.Array:
-    return box_ops.centre_distance_penalty(pairs.boxes, pairs.targets)
+def _of_centers(pairs: BoxPairs) -> jax.Array:
+    return box_ops.center_distance_penalty(pairs.boxes, pairs.targets)
 
 
 def _eiou(pairs: BoxPairs, numbers: _Numbers) -> tuple[jax.Array, ...]:
-    return _of_centres(pairs), box_pairs.of_width(pairs), box_pairs.of_height(pairs)
+    return _of_centers(pairs), box_pairs.of_width(pairs), box_pairs.of_height(pairs)
 
 
 def _focus(pairs: BoxPairs, numbers: _Numbers) -> jax.Array:
@@ -185,10 +185,10 @@ def _piou(pairs: BoxPairs, numbers: _Numbers) -> tuple[jax.Array, ...]:
 KINDS: Mapping[str, _Kind] = {
     "iou": _Kind(lambda pairs, _: ()),
     "giou": _Kind(lambda pairs, _: (box_ops.hull_penalty(pairs.boxes, pairs.targets),)),
-    "diou": _Kind(lambda pairs, _: (_of_centres(pairs),)),
+    "diou": _Kind(lambda pairs, _: (_of_centers(pairs),)),
     "ciou": _Kind(
         lambda pairs, _: (
-            _of_centres(pairs),
+            _of_centers(pairs),
             box_ops.aspect_ratio_penalty(pairs.boxes, pairs.targets),
         )
     ),
@@ -202,7 +202,7 @@ KINDS: Mapping[str, _Kind] = {
         takes=("theta",),
     ),
     "mpdiou": _Kind(_mpdiou, takes=("image_size",)),
-    "wiou_v1": _Kind(lambda pairs, _: (), lambda pairs, _: box_pairs.pull_of_centres(pairs)),
+    "wiou_v1": _Kind(lambda pairs, _: (), lambda pairs, _: box_pairs.pull_of_centers(pairs)),
     "shape_iou": _Kind(
         lambda pairs, numbers: (
             box_pairs.of_weighed_distance(pairs, numbers["scale"]),

@@ -50,12 +50,12 @@ class BoxPairs(NamedTuple):
 
     @property
     def offset_x(self) -> jax.Array:
-        """Difference of the centres along x, box minus target."""
+        """Difference of the centers along x, box minus target."""
         return (self.low_x + self.high_x) / 2.0
 
     @property
     def offset_y(self) -> jax.Array:
-        """Difference of the centres along y, box minus target."""
+        """Difference of the centers along y, box minus target."""
         return (self.low_y + self.high_y) / 2.0
 
     @property
@@ -75,7 +75,7 @@ def pairs_of(boxes: ArrayLike, target_boxes: ArrayLike) -> BoxPairs:
         jnp.clip(each, -_LARGEST_COORDINATE, _LARGEST_COORDINATE)
         for each in box_ops.align(boxes, target_boxes)
     )
-    # The differences of edges are computed first, because the centres of boxes far from the origin
+    # The differences of edges are computed first, because the centers of boxes far from the origin
     # would be rounded.
     first, second = box_ops.edges(boxes), box_ops.edges(targets)
     low_x, low_y, high_x, high_y = (a - b for a, b in zip(first, second, strict=True))
@@ -106,7 +106,7 @@ def _extent(edges: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Arr
 
 
 def scaled(boxes: jax.Array, ratio: float) -> jax.Array:
-    """Boxes `[..., 4]` with `ratio` times the sides about the same centres."""
+    """Boxes `[..., 4]` with `ratio` times the sides about the same centers."""
     low, high = jnp.split(boxes, 2, axis=-1)
     grown = (ratio - 1.0) * 0.5 * (high - low)
     return jnp.concatenate([low - grown, high + grown], axis=-1)
@@ -146,7 +146,7 @@ def of_height(pairs: BoxPairs) -> jax.Array:
 def of_angle_and_distance(pairs: BoxPairs) -> jax.Array:
     """Half the distance cost of SIoU, the sum over x and y of `1 - exp(-(2 - L) (dx / cw)^2)`.
 
-    Here `L = sin 2a = 2 |dx dy| / d^2`, with a the angle between the line of the centres and an
+    Here `L = sin 2a = 2 |dx dy| / d^2`, with a the angle between the line of the centers and an
     axis.
     """
     dx, dy = pairs.offset_x, pairs.offset_y
@@ -245,7 +245,7 @@ def mean_edge_distance(pairs: BoxPairs) -> jax.Array:
 # ------------------------------------------------------------------ factors of the whole loss
 
 
-def pull_of_centres(pairs: BoxPairs) -> jax.Array:
+def pull_of_centers(pairs: BoxPairs) -> jax.Array:
     """`exp(d^2 / c^2)` of Wise-IoU, in 1..e; no gradient flows through c^2."""
     squared = jnp.square(pairs.offset_x) + jnp.square(pairs.offset_y)
     return jnp.exp(box_ops.divide_or_zero(squared, jax.lax.stop_gradient(pairs.squared_diagonal)))

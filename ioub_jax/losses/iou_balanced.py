@@ -36,8 +36,8 @@ from ioub_jax.losses.classification_arguments import (
 )
 from ioub_jax.losses.localization import iou_loss, smooth_l1_loss
 
-# A normaliser above 1e20 results from a sum that has underflowed; its scope remains unweighted.
-_LARGEST_NORMALISER = 1e20
+# A normalizer above 1e20 results from a sum that has underflowed; its scope remains unweighted.
+_LARGEST_NORMALIZER = 1e20
 
 
 def iou_balanced_classification_weights(
@@ -53,10 +53,10 @@ def iou_balanced_classification_weights(
 
     The weights are `w_i = iou_i^eta * (sum_pos loss) / (sum_pos iou^eta loss + eps)` for positives
     and 1 for all other anchors. Well-localized positives gain weight, and the sum of the positives'
-    loss in each scope stays unchanged; a scope is the set of anchors of one normaliser. The weights
+    loss in each scope stays unchanged; a scope is the set of anchors of one normalizer. The weights
     do not depend on the scale of the IoUs (unless eps is set).
 
-    Applied to a localization loss, with lambda for eta, this is the dynamic normaliser of equation
+    Applied to a localization loss, with lambda for eta, this is the dynamic normalizer of equation
     5 in the paper.
 
     Args:
@@ -64,7 +64,7 @@ def iou_balanced_classification_weights(
       ious: `[...]` IoU of the predicted box with its ground truth; used only at positives.
       positive: `[...]` bool, whether each anchor is positive.
       eta: exponent, at least 0; 0 gives weight 1 everywhere. May be traced.
-      axis: the axes over which a normaliser sums; None for all axes. Under `jax.vmap` and
+      axis: the axes over which a normalizer sums; None for all axes. Under `jax.vmap` and
         `jax.shard_map` it sums over the local part, under `jax.jit` with shardings over the global
         array.
       eps: added to the denominator; the authors' code has 1e-6. With it, the weights of a scope
@@ -100,15 +100,15 @@ def iou_balanced_classification_weights(
 
     plain_sum = jnp.sum(loss, axis=axis, keepdims=True)
     powered_sum = jnp.sum(powers * loss, axis=axis, keepdims=True)
-    defined = _has_normaliser(plain_sum, powered_sum)
-    normaliser = plain_sum / jnp.where(defined, powered_sum + scaled_eps, 1.0)
-    return jnp.where(positive & defined, powers * normaliser, 1.0)
+    defined = _has_normalizer(plain_sum, powered_sum)
+    normalizer = plain_sum / jnp.where(defined, powered_sum + scaled_eps, 1.0)
+    return jnp.where(positive & defined, powers * normalizer, 1.0)
 
 
-def _has_normaliser(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
+def _has_normalizer(plain_sum: jax.Array, weighted_sum: jax.Array) -> jax.Array:
     """True if `plain_sum / weighted_sum` is usable, and for NaN, which must propagate."""
     tiny = jnp.finfo(plain_sum.dtype).tiny
-    return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALISER, tiny))
+    return ~(weighted_sum <= jnp.maximum(plain_sum / _LARGEST_NORMALIZER, tiny))
 
 
 def iou_balanced_localization_weights(
@@ -116,7 +116,7 @@ def iou_balanced_localization_weights(
 ) -> jax.Array:
     """Weights of the IoU-balanced localization loss, `w_loc iou^lambda` (arXiv 1908.05641, eq. 4).
 
-    `calibrate_w_loc` measures the constant w_loc. For the dynamic normaliser of equation 5 see
+    `calibrate_w_loc` measures the constant w_loc. For the dynamic normalizer of equation 5 see
     `iou_balanced_classification_weights`.
 
     Args:
@@ -169,7 +169,7 @@ def calibrate_w_loc(
     loss = jnp.where(positive, loss, 0.0)
     weights = iou_balanced_localization_weights(jnp.where(positive, ious, 0.0), lambda_=lambda_)
     plain_sum, weighted_sum = jnp.sum(loss), jnp.sum(weights * loss)
-    defined = _has_normaliser(plain_sum, weighted_sum)
+    defined = _has_normalizer(plain_sum, weighted_sum)
     return jnp.where(defined, plain_sum / jnp.where(defined, weighted_sum, 1.0), 1.0)
 
 
@@ -198,10 +198,10 @@ def iou_balanced_sigmoid_focal_loss(
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
       alpha: see `sigmoid_focal_loss`.
       gamma: see `sigmoid_focal_loss`.
-      axis: axes of the **labels** over which a normaliser sums; None for all axes.
+      axis: axes of the **labels** over which a normalizer sums; None for all axes.
       eps: see `iou_balanced_classification_weights`.
       class_weights: `[C]`, further factors of the matched entries of positives; None: 1. The
-        normaliser is computed from the loss without them.
+        normalizer is computed from the loss without them.
 
     Returns:
       `[..., C]`.
@@ -245,9 +245,9 @@ def iou_balanced_softmax_cross_entropy(
       labels: `[...]` int: 0..C-1, -1 background, -2 ignored.
       ious: `[...]` IoU of the predicted box with its ground truth; used only at positives.
       eta: exponent of the IoU; 0 gives the plain loss. May be traced.
-      axis: axes of the labels over which a normaliser sums; None for all axes.
+      axis: axes of the labels over which a normalizer sums; None for all axes.
       eps: see `iou_balanced_classification_weights`.
-      class_weights: `[C]`, further factors of the loss of positives; None: 1. The normaliser is
+      class_weights: `[C]`, further factors of the loss of positives; None: 1. The normalizer is
         computed from the loss without them.
 
     Returns:

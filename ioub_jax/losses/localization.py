@@ -106,7 +106,7 @@ def iou_loss(
 ) -> jax.Array:
     """Losses on boxes by name: `factor (1 - IoU^power + sum penalty^power)`.
 
-    Let I be the IoU, d the distance of the centres with its components dx and dy, (w, h) the sides
+    Let I be the IoU, d the distance of the centers with its components dx and dy, (w, h) the sides
     of the box, (w', h') those of the target, (cw, ch) those of the smallest box around both, and
     `c^2 = cw^2 + ch^2`. "Plus" means: added to 1 - I. The kinds are:
 
@@ -119,7 +119,7 @@ def iou_loss(
     - `focal_eiou` (same paper, eq. 12): `eiou` times I^`gamma`; no gradient flows through the
       factor.
     - `siou` (arXiv 2205.12740): plus half of `sum_xy 1 - exp(-(2 - L) (dx / cw)^2)`, where
-      L = 2 |dx dy| / d^2 is the sine of twice the angle of the line of the centres, and plus half
+      L = 2 |dx dy| / d^2 is the sine of twice the angle of the line of the centers, and plus half
       of `sum_wh (1 - exp(-|w - w'| / max(w, w')))^theta`.
     - `mpdiou` (arXiv 2307.07662): plus the squared distances of the upper left and of the lower
       right corners, both divided by the squared diagonal of the image of size `image_size`.
@@ -134,7 +134,7 @@ def iou_loss(
       flows through the factor.
 
     `inner` and `focaler` replace I by another number, and leave penalties and factors unchanged.
-    `inner` uses the IoU of both boxes with their sides scaled by `inner` about their centres
+    `inner` uses the IoU of both boxes with their sides scaled by `inner` about their centers
     (Inner-IoU, arXiv 2311.02877). `focaler=(d, u)` uses `clip((I - d) / (u - d), 0, 1)` (arXiv
     2401.10525). `power` is that of alpha-IoU (arXiv 2110.13675).
 
@@ -144,7 +144,7 @@ def iou_loss(
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.
       target_boxes: `[..., 4]` xyxy, pixels, clipped likewise.
       kind: one of the names above.
-      power: a Python number above 0; above 1 it favours boxes that already fit well.
+      power: a Python number above 0; above 1 it favors boxes that already fit well.
       inner: ratio of Inner-IoU, above 0 and at most 5; .7 to 1.25 in the paper. None: the boxes are
         not scaled.
       focaler: d and u of Focaler-IoU, 0 <= d < u <= 1. None: I is not replaced.
@@ -194,7 +194,7 @@ def normalized_wasserstein_distance(
 ) -> jax.Array:
     """`1 - exp(-sqrt(W^2 + eps) / constant)` (NWD, arXiv 2110.13389, equations 8-9).
 
-    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4` is the Wasserstein distance of the boxes, modelled
+    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4` is the Wasserstein distance of the boxes, modeled
     as Gaussians. 1 minus the loss is the similarity, `wasserstein.aligned_similarity`. The eps
     under the root is from the authors' code. It makes the loss smooth where a box equals its
     target; the loss there is 2e-5 instead of 0.

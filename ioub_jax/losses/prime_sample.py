@@ -139,8 +139,8 @@ def isr_p_weights(
     loss = jnp.where(positive, loss, 0.0)
     plain_sum, weighted_sum = jnp.sum(loss), jnp.sum(values * loss)
     defined = ~(weighted_sum <= jnp.finfo(loss.dtype).tiny)
-    normaliser = plain_sum / jnp.where(defined, weighted_sum, 1.0)
-    return jnp.where(positive & defined, values * normaliser, 1.0)
+    normalizer = plain_sum / jnp.where(defined, weighted_sum, 1.0)
+    return jnp.where(positive & defined, values * normalizer, 1.0)
 
 
 def _hierarchical_local_rank(ious: jax.Array, labels: jax.Array, gt_index: jax.Array) -> jax.Array:

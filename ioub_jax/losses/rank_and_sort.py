@@ -92,7 +92,7 @@ def bucketed_rank_and_sort_loss(
 ) -> jax.Array:
     """Bucketed Rank & Sort loss (arXiv 2407.14204) of each positive.
 
-    This is `rank_and_sort_loss` with all negatives between two neighbouring positives replaced by
+    This is `rank_and_sort_loss` with all negatives between two neighboring positives replaced by
     their mean, which makes no difference for delta 0. As in the authors' code, the negatives more
     than delta below the lowest positive are left out of the last mean, and all negatives of a
     bucket have equal shares of its gradient.
@@ -144,7 +144,7 @@ def _qualities(ious: ArrayLike, dtype: Any) -> jax.Array:
 
 
 def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
-    """The ranking with the negatives between two neighbouring positives replaced by their mean."""
+    """The ranking with the negatives between two neighboring positives replaced by their mean."""
     place = jnp.arange(ranking.positives.size, dtype=jnp.int32)
     positives = jax.lax.stop_gradient(ranking.positives)
     ascending = jnp.sort(jnp.where(place < ranking.number, positives, jnp.inf))

@@ -73,7 +73,7 @@ def _concordance_loss(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Arr
     # A common factor does not change the result, and with it no square overflows.
     largest = jax.lax.stop_gradient(jnp.max(jnp.maximum(jnp.abs(x), jnp.abs(y)), initial=0.0))
     scale = jnp.where(largest > 0.0, largest, 1.0)
-    (x, mean_x), (y, mean_y) = (_centred(values / scale, counted) for values in (x, y))
+    (x, mean_x), (y, mean_y) = (_centered(values / scale, counted) for values in (x, y))
     freedoms = jnp.maximum(jnp.sum(counted) - 1, 1).astype(x.dtype)
     spread = (jnp.sum(jnp.square(x)) + jnp.sum(jnp.square(y))) / freedoms
     spread = spread + jnp.square(mean_x - mean_y)
@@ -85,27 +85,27 @@ def _concordance_loss(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Arr
 
 
 def _pearson(x: jax.Array, y: jax.Array, counted: jax.Array) -> jax.Array:
-    (x, varies_x), (y, varies_y) = (_relative(v, _centred(v, counted)[0]) for v in (x, y))
+    (x, varies_x), (y, varies_y) = (_relative(v, _centered(v, counted)[0]) for v in (x, y))
     defined = varies_x & varies_y
     squares = jnp.where(defined, jnp.sum(jnp.square(x)) * jnp.sum(jnp.square(y)), 1.0)
     return jnp.where(defined, 1.0 - jnp.sum(x * y) / jnp.sqrt(squares), 0.0)
 
 
-def _centred(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _centered(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The counted values minus their mean (0 for other values), and the mean."""
     number = jnp.maximum(jnp.sum(counted), 1).astype(values.dtype)
     mean = jnp.sum(values) / number
     return jnp.where(counted, values - mean, 0.0), mean
 
 
-def _relative(values: jax.Array, centred: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Centred values divided by the largest absolute value, and whether the values differ.
+def _relative(values: jax.Array, centered: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Centered values divided by the largest absolute value, and whether the values differ.
 
     The divisor cancels in the correlation. Equal values differ from their mean by its rounding.
     """
     largest, of_values = (
-        jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0.0)) for x in (centred, values)
+        jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0.0)) for x in (centered, values)
     )
     limits = jnp.finfo(values.dtype)
     varies = ~(largest <= jnp.maximum(8 * limits.eps * of_values, limits.tiny))
-    return centred / jnp.where(varies, largest, 1.0), varies
+    return centered / jnp.where(varies, largest, 1.0), varies

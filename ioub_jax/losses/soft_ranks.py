@@ -9,7 +9,7 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
 
     Let s be the values divided by the strength in descending order, and w = n, n - 1, ..., 1. The
     ranks are `s - v`, where v is the non-increasing sequence nearest to s - w. v is the mean of s -
-    w over blocks of neighbours. The blocks are found by merging every block whose mean exceeds that
+    w over blocks of neighbors. The blocks are found by merging every block whose mean exceeds that
     of the block before with that block, until there is none.
 
     Args:

@@ -43,7 +43,7 @@ def wise_iou_weights(
     The next mean is `M' = (1 - momentum) M + momentum mean(1 - IoU)`. With `b = (1 - IoU) / M'`,
     the weights are `b^gamma` in v2 (equation 10) and `b / (delta alpha^(b - delta))` in v3
     (equations 11-12). The latter are 1 at `b = delta` and fall on both sides of `b = 1 / ln alpha`,
-    so the loss favours neither the boxes that fit well nor those that are far off. v1 has weight 1.
+    so the loss favors neither the boxes that fit well nor those that are far off. v1 has weight 1.
     The defaults of alpha and delta are those of the authors' current code; copies of its first
     version have 1.9 and 3.
 

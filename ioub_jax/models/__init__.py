@@ -26,7 +26,7 @@ def create_backbone(
     frozen_stages: int = -1,
     dtype: Any = jnp.float32,
 ) -> nn.Module:
-    """The feature extractor of a RetinaNet: C2 to C5 of a batch of normalised images.
+    """The feature extractor of a RetinaNet: C2 to C5 of a batch of normalized images.
 
     Args:
       name: one of `backbone_names`.

@@ -94,7 +94,7 @@ class ConvNeXt(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images. If a size is not a multiple of 32, zeros are added
+          x: `[B, H, W, 3]` normalized images. If a size is not a multiple of 32, zeros are added
             below and to the right; torchvision leaves such rows and columns out.
           train: without effect.
 

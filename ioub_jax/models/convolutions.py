@@ -379,7 +379,7 @@ def _depthwise_backward(
 
     The gradients that jax derives take 5 to 15 times as long: they are a sum of k * k padded
     arrays, in which every number is tested for the padding, and k * k sums over places that are not
-    vectorised.
+    vectorized.
     """
     x, kernel = kept
     size = kernel.shape[0]
@@ -409,7 +409,7 @@ def _kernel_gradient_of_depthwise(
     size, height = kernel.shape[0], gradient.shape[1]
     x = jnp.pad(x, [(0, 0), *pads, (0, 0)]).astype(jnp.float32)
     gradient = gradient.astype(jnp.float32)
-    # Blocks of rows are added elementwise, which is vectorised; the result is summed over places.
+    # Blocks of rows are added elementwise, which is vectorized; the result is summed over places.
     blocks = min(height, _MOST_SUMMANDS)
     rows = -(-height // blocks)
     gradient = jnp.pad(gradient, [(0, 0), (0, blocks * rows - height), (0, 0), (0, 0)])

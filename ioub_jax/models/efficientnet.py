@@ -65,7 +65,7 @@ class InvertedBottleneck(nn.Module):
       expansion: channels of the depthwise convolution divided by those of the input.
       channels: channels of the output.
       padding: 'same' or 'symmetric'.
-      norm: name of the normalisation.
+      norm: name of the normalization.
       norm_epsilon: added to the variance by batch norms.
       norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
@@ -134,7 +134,7 @@ class EfficientNetLite0(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images.
+          x: `[B, H, W, 3]` normalized images.
           train: whether batch norm uses (and updates) the statistics of the batch.
 
         Returns:

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 
 from ioub_jax.models import layers, patches
 
-# torch's kaiming_uniform_(a=1), as torchvision initialises its pyramid: U(+-sqrt(3 / fan_in)).
+# torch's kaiming_uniform_(a=1), as torchvision initializes its pyramid: U(+-sqrt(3 / fan_in)).
 _kernel_init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 
 def upsample_to(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Nearest-neighbour doubling of `[B, h, w, C]`, cut to `[B, height, width, C]`."""
+    """Nearest-neighbor doubling of `[B, h, w, C]`, cut to `[B, height, width, C]`."""
     x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
     return x[:, :height, :width]
 

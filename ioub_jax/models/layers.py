@@ -21,7 +21,7 @@ from ioub_jax.models.convolutions import Maps, Padding
 Norm = Literal["frozen_bn", "batch_norm", "group_norm", "layer_norm"]
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-#: He initialisation over the k * k inputs of a channel. The fan-out of a depthwise kernel would
+#: He initialization over the k * k inputs of a channel. The fan-out of a depthwise kernel would
 #: count all channels.
 depthwise_init = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -95,10 +95,10 @@ def group_norm(channels: int, *, dtype: Any = jnp.float32, name: str | None = No
 
 
 class Normed(Protocol):
-    """A module with a choice of normalisation.
+    """A module with a choice of normalization.
 
     Attributes:
-      norm: name of the normalisation.
+      norm: name of the normalization.
       norm_epsilon: added to the variance by batch norms.
       norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
@@ -113,7 +113,7 @@ class Normed(Protocol):
 def norm_of(
     module: Normed, channels: int, *, train: bool, name: str
 ) -> Callable[[jax.Array], jax.Array]:
-    """The normalisation that a module has chosen, for `channels` channels.
+    """The normalization that a module has chosen, for `channels` channels.
 
     'batch_norm' uses statistics over the whole global batch: under `jit` with a sharded batch, the
     mean over the batch axis is the mean over all devices.
@@ -219,7 +219,7 @@ class GroupedConvolution(nn.Module):
       kernel: k, an odd number.
       groups: number of groups, a divisor of the channels of the input.
       stride: stride in both directions.
-      dilation: distance between the inputs of neighbouring kernel entries; above 1 only with
+      dilation: distance between the inputs of neighboring kernel entries; above 1 only with
         'symmetric' padding.
       padding: 'symmetric' or 'same'.
       use_bias: whether a bias is added.

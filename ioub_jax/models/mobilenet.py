@@ -85,7 +85,7 @@ class InvertedBottleneck(nn.Module):
     Attributes:
       block: the parameters of the block.
       dilation: dilation of the depthwise convolution, whose stride is 1 if this is above 1.
-      norm: name of the normalisation.
+      norm: name of the normalization.
       norm_epsilon: added to the variance by batch norms.
       norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
@@ -177,7 +177,7 @@ class MobileNetV3Large(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images.
+          x: `[B, H, W, 3]` normalized images.
           train: whether batch norm uses (and updates) the statistics of the batch.
 
         Returns:

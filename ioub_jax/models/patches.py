@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ioub_jax.models.convolutions import pointwise_convolution
 
-#: The initialisation of ConvNeXt and vision transformers.
+#: The initialization of ConvNeXt and vision transformers.
 truncated_normal = nn.initializers.truncated_normal(0.02)
 
 

@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
       groups: number of groups of the 3x3 convolution of a bottleneck.
       width_per_group: a bottleneck's inner convolutions have `channels * width_per_group / 64`
         channels per group.
-      norm: name of the normalisation.
+      norm: name of the normalization.
       norm_epsilon: added to the variance by batch norms.
       norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
@@ -138,7 +138,7 @@ class ResNet(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images.
+          x: `[B, H, W, 3]` normalized images.
           train: whether batch norm uses (and updates) the statistics of the batch.
 
         Returns:

@@ -29,7 +29,7 @@ _SMALLEST_NORM = 1e-12
 
 
 class ChannelNorm(nn.Module):
-    """L2 normalisation over the channels, with a learned scale for each (ParseNet, 1506.04579).
+    """L2 normalization over the channels, with a learned scale for each (ParseNet, 1506.04579).
 
     `scale * x / max(|x|, 1e-12)`, as in torchvision; Caffe and mmdetection add 1e-10 to the norm
     instead.

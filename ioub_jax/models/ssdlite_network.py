@@ -35,7 +35,7 @@ class ExtraBlock(nn.Module):
 
     Attributes:
       channels: channels of the output.
-      norm: name of the normalisation.
+      norm: name of the normalization.
       norm_epsilon: added to the variance by batch norms.
       norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.
@@ -69,7 +69,7 @@ class PredictionBlock(nn.Module):
 
     Attributes:
       outputs: channels of the output.
-      norm: name of the normalisation.
+      norm: name of the normalization.
       norm_epsilon: added to the variance by batch norms.
       norm_momentum: share of the running statistics that batch norms keep in a step.
       dtype: dtype of the computation.

@@ -51,7 +51,7 @@ class VGG16(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images.
+          x: `[B, H, W, 3]` normalized images.
 
         Returns:
           conv4_3 with stride 8 and `8 * width` channels and fc7 with stride 16 and `16 * width`

@@ -180,7 +180,7 @@ class VisionTransformer(nn.Module):
         """Features of a batch of images.
 
         Args:
-          x: `[B, H, W, 3]` normalised images. If a size is not a multiple of 16, zeros are added
+          x: `[B, H, W, 3]` normalized images. If a size is not a multiple of 16, zeros are added
             below and to the right.
           train: without effect.
 
@@ -233,5 +233,5 @@ class VisionTransformer(nn.Module):
 
 
 def dense(features: int, *, dtype: Any, name: str) -> nn.Dense:
-    """A fully connected layer with bias, initialised as in vision transformers."""
+    """A fully connected layer with bias, initialized as in vision transformers."""
     return nn.Dense(features, kernel_init=truncated_normal, dtype=dtype, name=name)

@@ -131,7 +131,7 @@ def _convolve(maps: Maps, kernel: jax.Array, *, contracted: int, tile: int) -> M
 
 
 def _groups(maps: Maps, tile: int) -> list[list[int]]:
-    """Groups of neighbouring maps with few tiles each, which share a product."""
+    """Groups of neighboring maps with few tiles each, which share a product."""
     groups: list[list[int]] = []
     few_before = False
     for i, x in enumerate(maps):

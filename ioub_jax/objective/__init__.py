@@ -1,7 +1,7 @@
-"""The scalar that a detector minimises, from predictions and matches, and the metrics to watch.
+"""The scalar that a detector minimizes, from predictions and matches, and the metrics to watch.
 
 Predictions are kept per pyramid level; only per-anchor scalars `[B, N]` are concatenated. One
-function can therefore compute the weights for every scope of the normaliser, and the large tensors
+function can therefore compute the weights for every scope of the normalizer, and the large tensors
 are read once.
 
 Read the modules in this order: `options` (the choices), `per_anchor` (the values of every anchor),

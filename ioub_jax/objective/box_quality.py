@@ -10,14 +10,14 @@ from ioub_jax.box_codecs import centreness
 from ioub_jax.losses.sigmoids import softplus_of_both_signs
 from ioub_jax.objective.entries import Sigmoids, split_levels, sum_of_entries
 from ioub_jax.objective.options import ObjectiveOptions
-from ioub_jax.objective.per_anchor import Labelled, PerAnchor
+from ioub_jax.objective.per_anchor import Labeled, PerAnchor
 
 #: The further outputs of a head by name, as in `Predictions.others`.
 Others = Mapping[str, Sequence[jax.Array]]
 
 
 def instance_weights(
-    logits: Labelled,
+    logits: Labeled,
     scalars: PerAnchor,
     anchors: Sequence[jax.Array],
     targets: jax.Array,

@@ -1,4 +1,4 @@
-"""The objective of a single-stage detector: weighted, summed and normalised losses."""
+"""The objective of a single-stage detector: weighted, summed and normalized losses."""
 
 import functools
 from collections.abc import Mapping
@@ -23,10 +23,10 @@ from ioub_jax.objective.options import (
     ObjectiveOptions,
 )
 from ioub_jax.objective.per_anchor import (
-    Labelled,
+    Labeled,
     PerAnchor,
     iou_target_loss,
-    labelled,
+    labeled,
     scalars_of,
     with_int32,
 )
@@ -44,7 +44,7 @@ class Objective(NamedTuple):
     """Loss, metrics and state of one batch.
 
     Attributes:
-      loss: the scalar to minimise.
+      loss: the scalar to minimize.
       metrics: values to watch, by name: scalars, and histograms (`objective.histograms`).
       moving_average: the moving average of the positives in a global batch.
       loss_state: the state of a loss for the next batch, by name; most losses have none.
@@ -82,8 +82,8 @@ def detection_objective(
       targets: `[B, N, 4]`, the matched box of every anchor; any values if there is none.
       w_loc: the constant of eq. 4, a scalar.
       moving_average: the moving average of the positives in earlier batches, a scalar (for the
-        normaliser of that name).
-      options: the choice of losses, weights and normalisers.
+        normalizer of that name).
+      options: the choice of losses, weights and normalizers.
       loss_state: the state of the previous batch; None for `options.localization.initial_state`, as
         for the first batch.
       image_size: height and width of the network's input in pixels, which only 'mpdiou' needs.
@@ -98,7 +98,7 @@ def detection_objective(
     """
     sizes = [level.shape[0] for level in anchors]
     matches = with_int32(matches)
-    with_labels = labelled(logits, anchors, matches, options.classification)
+    with_labels = labeled(logits, anchors, matches, options.classification)
     scalars = scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
     scalars, loss_state = with_wise_weights(scalars, loss_state, options.localization)
     class_weights = classification_weights(scalars, sizes, options.classification)
@@ -140,14 +140,14 @@ def detection_objective(
         **_statistics(of_boxes, class_weights, options),
         **positive_histograms(scalars, class_weights, box_weights),
         "w_loc": w_loc,
-        # For 'per_image', this is the harmonic mean of the normalisers of the images.
+        # For 'per_image', this is the harmonic mean of the normalizers of the images.
         "loss_normalizer": 1.0 / jnp.mean(scales),
     }
     return Objective(loss, metrics, moving_average, loss_state)
 
 
 def _published_additions(
-    logits: Labelled,
+    logits: Labeled,
     scalars: PerAnchor,
     sizes: list[int],
     scales: jax.Array,
@@ -165,7 +165,7 @@ def _published_additions(
 
 
 def _classification_sums(
-    logits: Labelled,
+    logits: Labeled,
     scalars: PerAnchor,
     weights: jax.Array,
     sizes: list[int],
@@ -200,7 +200,7 @@ def _classification_sums(
 
 
 def _correlation(
-    logits: Labelled, scalars: PerAnchor, sizes: list[int], options: ClassificationOptions
+    logits: Labeled, scalars: PerAnchor, sizes: list[int], options: ClassificationOptions
 ) -> jax.Array:
     """Returns the weighted correlation loss of the batch's positives; 0 for fewer than two."""
     return options.correlation_weight * losses.correlation_loss(
@@ -253,7 +253,7 @@ def _statistics(
     return {
         "positives_per_image": jnp.mean(jnp.sum(positive, axis=1, dtype=jnp.float32)),
         "mean_positive_iou": jnp.sum(scalars.ious) / count,
-        # Above 1 if the normaliser of eq. 2 raises the weights of the best boxes.
+        # Above 1 if the normalizer of eq. 2 raises the weights of the best boxes.
         # On CPUs, a maximum ignores NaN, but a sum does not.
         "largest_classification_weight": jnp.where(jnp.isnan(weight_sum), jnp.nan, largest_weight),
         "mean_classification_weight": weight_sum / count,

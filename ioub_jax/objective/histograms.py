@@ -10,8 +10,8 @@ BINS = 20
 
 #: Name of each histogram -> the lower edge of its first bin and the upper edge of its last one. A
 #: bin includes its lower edge, and the last bin also includes all higher values. The bins of
-#: weights are centred on 0, .2, .4, ... 3.8, so that 1, the weight in the plain losses, is the
-#: centre of a bin.
+#: weights are centered on 0, .2, .4, ... 3.8, so that 1, the weight in the plain losses, is the
+#: center of a bin.
 RANGES = {
     "histogram_positive_iou": (0.0, 1.0),
     "histogram_classification_weight": (-0.1, 3.9),

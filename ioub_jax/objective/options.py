@@ -87,13 +87,13 @@ class ClassificationOptions:
       delta: half the width of the step function of ranking losses, in logits.
       bins: the number of bins of gradient norms in 'ghm_c'. This loss is not divided by the
         positives, and its counts are those of each batch (momentum 0).
-      normalizer_scope: the scope over which the normaliser of eq. 2 sums: 'batch' (the whole global
+      normalizer_scope: the scope over which the normalizer of eq. 2 sums: 'batch' (the whole global
         batch), 'level' (each pyramid level, as in the authors' RetinaNet) or 'image' (as in their
         SSD).
       negatives_per_positive: the number of hard negatives per positive that 'softmax' keeps in an
         image.
       isr_p: whether positives have PISA's weights by rank instead (arXiv 1904.04821). As in its
-        authors' code, one weight applies to all C entries of an anchor, and ranks and normaliser
+        authors' code, one weight applies to all C entries of an anchor, and ranks and normalizer
         cover the whole global batch. Only 'focal' and 'softmax' can have them.
       isr_p_k: the exponent of these weights.
       isr_p_bias: the minimum of their base, in 0..1.
@@ -197,7 +197,7 @@ class LocalizationOptions:
       w_loc: the constant of eq. 4; None to measure it on the first batches.
       calibration_lambda: the exponent with which an unset `w_loc` is measured; None for `lambda_`.
         (The arm `loc_weight_only` has lambda_ 0 and calibration_lambda 1.5.)
-      dynamic: whether the weights are normalised in every batch (eq. 5) instead of by `w_loc`.
+      dynamic: whether the weights are normalized in every batch (eq. 5) instead of by `w_loc`.
       beta: the difference from which smooth L1 (0: plain L1) and balanced L1 are linear. None: the
         authors' .11 and 1.
       power: the exponent of the IoU and of the penalties in the losses on boxes: alpha-IoU (arXiv
@@ -272,7 +272,7 @@ class LocalizationOptions:
             )
         if self.dynamic and self.calibration_lambda is not None:
             raise ValueError(
-                "dynamic normalises in every batch and measures no w_loc; set calibration_lambda "
+                "dynamic normalizes in every batch and measures no w_loc; set calibration_lambda "
                 "to None."
             )
 

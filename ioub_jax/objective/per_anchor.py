@@ -192,7 +192,7 @@ def per_anchor_scalars(
 ) -> PerAnchor:
     """Scalars from which the weights are computed; arguments as in `detection_objective`."""
     matches = with_int32(matches)
-    with_labels = labelled(logits, anchors, matches, options.classification)
+    with_labels = labeled(logits, anchors, matches, options.classification)
     return scalars_of(with_labels, deltas, anchors, matches, targets, options, image_size)
 
 
@@ -205,15 +205,15 @@ def with_int32(matches: Matches) -> Matches:
 
 
 #: The logits of the levels in the form of the losses: `Sigmoids`, or arrays for a softmax.
-Labelled = Sequence[Sigmoids | jax.Array]
+Labeled = Sequence[Sigmoids | jax.Array]
 
 
-def labelled(
+def labeled(
     logits: Sequence[jax.Array],
     anchors: Sequence[jax.Array],
     matches: Matches,
     options: ClassificationOptions,
-) -> Labelled:
+) -> Labeled:
     """The logits, together with their labels if they are sigmoids."""
     if options.name == "softmax":
         return logits
@@ -221,7 +221,7 @@ def labelled(
 
 
 def scalars_of(
-    logits: Labelled,
+    logits: Labeled,
     deltas: Sequence[jax.Array],
     anchors: Sequence[jax.Array],
     matches: Matches,

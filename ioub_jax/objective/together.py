@@ -12,11 +12,11 @@ from ioub_jax.losses.gradient_harmonizing import (
 from ioub_jax.losses.sigmoids import softplus_of_both_signs
 from ioub_jax.objective.entries import Sigmoids
 from ioub_jax.objective.options import ClassificationOptions
-from ioub_jax.objective.per_anchor import Labelled, PerAnchor
+from ioub_jax.objective.per_anchor import Labeled, PerAnchor
 
 
 def ranked_sums(
-    logits: Labelled, scalars: PerAnchor, level_sizes: list[int], options: ClassificationOptions
+    logits: Labeled, scalars: PerAnchor, level_sizes: list[int], options: ClassificationOptions
 ) -> jax.Array:
     """Ranking losses of each image's positives, ranked among all entries of the batch.
 
@@ -52,7 +52,7 @@ def ranked_sums(
     return jnp.sum(values, axis=1)
 
 
-def ghm_sums(logits: Labelled, options: ClassificationOptions) -> jax.Array:
+def ghm_sums(logits: Labeled, options: ClassificationOptions) -> jax.Array:
     """GHM-C of each image, `[B]`, with bins that are counted over the batch; the sum is the loss.
 
     This is `losses.ghm_c_loss` level by level, with the counts of all levels.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ioub_jax import losses
 from ioub_jax.objective.entries import Sigmoids, split_levels
 from ioub_jax.objective.options import ClassificationOptions, LocalizationOptions, ObjectiveOptions
-from ioub_jax.objective.per_anchor import Labelled, PerAnchor, matched_logits
+from ioub_jax.objective.per_anchor import Labeled, PerAnchor, matched_logits
 
 
 def classification_weights(
@@ -99,7 +99,7 @@ def with_wise_weights(
 
 
 def matched_scores(
-    logits: Labelled,
+    logits: Labeled,
     scalars: PerAnchor,
     level_sizes: list[int],
     options: ClassificationOptions,
@@ -114,7 +114,7 @@ def matched_scores(
 
 
 def carl_weights(
-    logits: Labelled,
+    logits: Labeled,
     scalars: PerAnchor,
     level_sizes: list[int],
     options: ObjectiveOptions,

@@ -207,7 +207,7 @@ def _found(
 
 
 #: `config.data.source` -> the name of the format, and the function that finds a data set in it. The
-#: formats that are recognised most reliably come first.
+#: formats that are recognized most reliably come first.
 FORMATS: dict[str, tuple[str, Callable[[pathlib.Path], Found | None]]] = {
     "tfds": ("a data set prepared by TFDS", _tfds),
     "cityscapes": ("Cityscapes", _cityscapes),

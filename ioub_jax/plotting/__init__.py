@@ -10,13 +10,13 @@ from ioub_jax.plotting.curves import learning_curves
 from ioub_jax.plotting.diagnostics import diagnostics
 from ioub_jax.plotting.overlay import draw_on_image
 from ioub_jax.plotting.positive_anchors_on_image import positive_anchors
-from ioub_jax.plotting.sheets import contact_sheet, labelled_sheet
+from ioub_jax.plotting.sheets import contact_sheet, labeled_sheet
 
 __all__ = [
     "contact_sheet",
     "diagnostics",
     "draw_on_image",
-    "labelled_sheet",
+    "labeled_sheet",
     "learning_curves",
     "positive_anchors",
 ]

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from ioub_jax.plotting.drawing import (
     BLUE,
     DPI,
+    GRAY,
     GREEN,
-    GREY,
     ORANGE,
     RUN_COLORS,
     printable,
@@ -62,7 +62,7 @@ def learning_curves(
     figure = Figure(figsize=(11, 3.5 * rows), dpi=DPI, layout="constrained")
     losses, iou, average, rate, *below = figure.subplots(rows, 2).flat
 
-    _plot_smoothed(losses, records, "loss", "total", GREY)
+    _plot_smoothed(losses, records, "loss", "total", GRAY)
     for term, color in _TERMS.items():
         _plot_smoothed(losses, records, f"loss_{term}", term, color)
     steps, values = _series(evaluations, "loss")
@@ -75,7 +75,7 @@ def learning_curves(
     iou.set_title("Mean IoU of the positive anchors' predicted boxes")
     iou.set_ylim(0, 1)
 
-    for suffix, color, marker in (("50", BLUE, "s"), ("", GREY, "o"), ("75", ORANGE, "^")):
+    for suffix, color, marker in (("50", BLUE, "s"), ("", GRAY, "o"), ("75", ORANGE, "^")):
         steps, values = _series(evaluations, precision + suffix)
         if steps.size:
             label = precision + suffix
@@ -86,7 +86,7 @@ def learning_curves(
 
     steps, values = _series(records, "learning_rate")
     if steps.size:
-        rate.plot(steps, values, color=GREY, marker=_marker(steps))
+        rate.plot(steps, values, color=GRAY, marker=_marker(steps))
     rate.set_title("Learning rate")
     rate.set_ylim(bottom=0)
 
@@ -118,7 +118,7 @@ def _plot_without_ema(axes: Axes, evaluations: Sequence[Mapping[str, Any]], key:
     steps, values = _series(evaluations, f"without_ema_{key}")
     if steps.size:
         label = f"{printable(key)} without EMA"
-        axes.plot(steps, values, color=GREY, linestyle=":", marker=".", label=label)
+        axes.plot(steps, values, color=GRAY, linestyle=":", marker=".", label=label)
 
 
 def _precision_end(curves: Sequence[ArrayLike]) -> float:
@@ -145,7 +145,7 @@ def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray,
 def _plot_smoothed(
     axes: Axes, records: Sequence[Mapping[str, Any]], key: str, label: str, color: str
 ) -> None:
-    """Draws a metric faintly as logged, and strongly as its mean over a centred window."""
+    """Draws a metric faintly as logged, and strongly as its mean over a centered window."""
     steps, values = _series(records, key)
     finite = np.isfinite(values)
     steps, values = steps[finite], values[finite]
@@ -171,6 +171,6 @@ def _finish_curves(axes: Axes, last_step: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     tidy(axes)
     if not axes.lines:
-        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GRAY)
     elif len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(fontsize=9)

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 DPI = 150
-# The colours of Okabe and Ito, which colour-blind readers can distinguish.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-# The colours of the runs in a picture; they repeat from the seventh run on.
+# The colors of Okabe and Ito, which color-blind readers can distinguish.
+BLUE, ORANGE, GREEN, GRAY = "#0072B2", "#D55E00", "#009E73", "#666666"
+# The colors of the runs in a picture; they repeat from the seventh run on.
 RUN_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 _LETTERS_AN_INCH = 14  # in a caption
@@ -27,9 +27,9 @@ Runs = Mapping[str, Mapping[str, Any]]
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """The visible part `[H, W, 3]` of an image: its first three channels, or one channel as grey.
+    """The visible part `[H, W, 3]` of an image: its first three channels, or one channel as gray.
 
-    Of four channels (red, green, blue and near infrared), these are the colours.
+    Of four channels (red, green, blue and near infrared), these are the colors.
     """
     return image[:, :, :3] if image.shape[2] >= 3 else np.repeat(image[:, :, :1], 3, axis=2)
 
@@ -68,7 +68,7 @@ def ground_truth_handle() -> tuple[Line2D, Line2D]:
 
 
 def run_color(number: int) -> str:
-    """The colour of the run with a number."""
+    """The color of the run with a number."""
     return RUN_COLORS[number % len(RUN_COLORS)]
 
 
@@ -80,7 +80,7 @@ def decimals(value: float | None, digits: int = 3) -> str:
 def add_caption(figure: Figure, text: str) -> None:
     """Writes a note for the reader below the panels of a figure with constrained layout."""
     lines = textwrap.fill(text, width=int(_LETTERS_AN_INCH * figure.get_figwidth()))
-    figure.supxlabel(lines, fontsize=9, color=GREY, x=0.01, ha="left", multialignment="left")
+    figure.supxlabel(lines, fontsize=9, color=GRAY, x=0.01, ha="left", multialignment="left")
 
 
 def tidy(axes: Axes, *, grid: Literal["both", "x", "y"] = "both") -> None:

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ioub_jax.plotting.drawing import BLUE, DPI, GREEN, GREY, ORANGE, printable, tidy
+from ioub_jax.plotting.drawing import BLUE, DPI, GRAY, GREEN, ORANGE, printable, tidy
 
 _METRICS = ("AP", "AP50", "AP75", "AP90", "Spearman")
-_COLORS = "blue: mean over the seeds; green: higher, orange: lower, grey: no difference is shown"
-_ROW_COLORS = "interval over the seeds; green: higher, orange: lower, grey: no difference is shown"
+_COLORS = "blue: mean over the seeds; green: higher, orange: lower, gray: no difference is shown"
+_ROW_COLORS = "interval over the seeds; green: higher, orange: lower, gray: no difference is shown"
 #: With more arms, each is a row, since names below the panels would cover each other.
 _MOST_COLUMNS = 8
 _ROW_INCHES = 0.2
@@ -44,7 +44,7 @@ def comparison(
         key, only the values are written below the panels.
       metrics: the metrics, each in a column.
       hundredths: the metrics whose differences are drawn in hundredths.
-      title: a line above the panels and the meaning of the colours.
+      title: a line above the panels and the meaning of the colors.
     """
     shown = [metric for metric in metrics if any(metric in of_arm for of_arm in values.values())]
     if len(values) > _MOST_COLUMNS:
@@ -135,10 +135,10 @@ def _plot_rows(
     known = [reach for reach in reaches if math.isfinite(reach)]
     edge = min(max(known), 2 * float(np.percentile(known, 90))) if known else 0.0
     edge = 1.05 * edge or 1.0
-    axes.axvline(0.0, color=GREY, lw=1)
+    axes.axvline(0.0, color=GRAY, lw=1)
     for place, (of_arm, interval) in enumerate(zip(points, intervals, strict=True)):
-        axes.plot(of_arm, [place] * len(of_arm), ".", color=GREY, alpha=0.5, ms=3)
-        color = GREY
+        axes.plot(of_arm, [place] * len(of_arm), ".", color=GRAY, alpha=0.5, ms=3)
+        color = GRAY
         if interval is not None:
             mean, low, high, color = interval
             axes.plot([low, high], [place, place], color=color, lw=2)
@@ -170,11 +170,11 @@ def _differences_of(
 def _interval(
     interval: tuple[float, float, float], factor: float
 ) -> tuple[float, float, float, str]:
-    """Returns mean, bounds and colour of a difference."""
+    """Returns mean, bounds and color of a difference."""
     mean, low, high = (factor * bound for bound in interval)
     # A difference that a table would round to 0 is not shown as one.
     least = 0.0005 * factor
-    return mean, low, high, GREEN if low > least else ORANGE if high < -least else GREY
+    return mean, low, high, GREEN if low > least else ORANGE if high < -least else GRAY
 
 
 def _plot_runs(
@@ -184,7 +184,7 @@ def _plot_runs(
     seeds = sorted({seed for of_arm in values.values() for seed in of_arm.get(metric, {})})
     for seed in seeds:
         heights = [values[arm].get(metric, {}).get(seed, np.nan) for arm in arms]
-        axes.plot(range(len(arms)), heights, color=GREY, alpha=0.35, lw=0.8, marker="o", ms=3)
+        axes.plot(range(len(arms)), heights, color=GRAY, alpha=0.35, lw=0.8, marker="o", ms=3)
     for place, arm in enumerate(arms):
         of_seeds = list(values[arm].get(metric, {}).values())
         if of_seeds:
@@ -200,7 +200,7 @@ def _plot_differences(
     metric: str,
     factor: float,
 ) -> None:
-    axes.axhline(0.0, color=GREY, lw=1)
+    axes.axhline(0.0, color=GRAY, lw=1)
     for place, arm in enumerate(arms):
         interval = intervals.get(arm, {}).get(metric)
         if interval is None:

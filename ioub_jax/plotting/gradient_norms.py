@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ioub_jax.plotting.drawing import DPI, GREY, add_caption, tidy
+from ioub_jax.plotting.drawing import DPI, GRAY, add_caption, tidy
 
 _TITLES = {
-    "shift": "centre off by |δ| widths: IoU = (1 - |δ|) / (1 + |δ|)",
+    "shift": "center off by |δ| widths: IoU = (1 - |δ|) / (1 + |δ|)",
     "stretch": "width off by exp(|δ|): IoU = exp(-|δ|)",
 }
 
@@ -53,7 +53,7 @@ def gradient_norm(path: str | os.PathLike[str], curves: Sequence[Mapping[str, An
 def _draw_curves(axes: Axes, curves: Sequence[Mapping[str, Any]]) -> None:
     colors = matplotlib.colormaps["viridis"]
     for number, curve in enumerate(curves):
-        color = GREY if curve["lambda"] == 0 else colors(0.9 * number / max(len(curves) - 1, 1))
+        color = GRAY if curve["lambda"] == 0 else colors(0.9 * number / max(len(curves) - 1, 1))
         plain = " (smooth L1)" if curve["lambda"] == 0 else ""
         axes.plot(
             curve["delta"],
@@ -67,9 +67,9 @@ def _draw_curves(axes: Axes, curves: Sequence[Mapping[str, Any]]) -> None:
         )
     falling = curves[0]["iou"]
     half = np.interp(0.5, falling[::-1], curves[0]["delta"][::-1])
-    axes.axvline(half, color=GREY, linestyle="--", linewidth=1)
+    axes.axvline(half, color=GRAY, linestyle="--", linewidth=1)
     axes.set_xlim(0, 1)
     tidy(axes)
     handles, _ = axes.get_legend_handles_labels()
-    handles.append(Line2D([], [], color=GREY, marker=".", linestyle="none", label="autodiff"))
+    handles.append(Line2D([], [], color=GRAY, marker=".", linestyle="none", label="autodiff"))
     axes.legend(handles=handles, fontsize=9, loc="upper right")

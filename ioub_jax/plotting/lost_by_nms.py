@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ioub_jax.plotting.drawing import (
     DPI,
-    GREY,
+    GRAY,
     Runs,
     add_caption,
     decimals,
@@ -34,8 +34,8 @@ def suppression(path: str | os.PathLike[str], runs: Runs) -> None:
     recall, means, by_iou = figure.subplots(1, 3, width_ratios=(1.15, 0.9, 1))
     for number, (name, run) in enumerate(runs.items()):
         _draw_run(recall, means, by_iou, number, name, run["suppression"])
-    recall.plot([], [], color=GREY, linestyle="--", label="best candidate, before NMS")
-    recall.plot([], [], color=GREY, label="best detection that NMS keeps")
+    recall.plot([], [], color=GRAY, linestyle="--", label="best candidate, before NMS")
+    recall.plot([], [], color=GRAY, label="best detection that NMS keeps")
     recall.set_title("Objects with a box at least that good")
     recall.set(xlim=(0.5, 1), ylim=(0, 1), xlabel="IoU with the object")
     recall.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -81,7 +81,7 @@ def _draw_run(
         number, kept + lost + 0.01, f"lost {decimals(lost)}", ha="center", color=color, fontsize=11
     )
     bins = [row for row in values["bins"] if row["objects"] >= _FEWEST]
-    centres = [(row["lower"] + row["upper"]) / 2 for row in bins]
+    centers = [(row["lower"] + row["upper"]) / 2 for row in bins]
     by_iou.plot(
-        centres, [row["lost"] for row in bins], color=color, marker="o", label=printable(name)
+        centers, [row["lost"] for row in bins], color=color, marker="o", label=printable(name)
     )

@@ -22,7 +22,7 @@ def draw_on_image(
 ) -> np.ndarray:
     """The image with boxes, each with the name of its class and its score.
 
-    Colours, rims and names are as in a `contact_sheet`: better detections are drawn on top of
+    Colors, rims and names are as in a `contact_sheet`: better detections are drawn on top of
     others and are the first to get a place for their names, and a name that would cover another is
     left out. Lines and letters scale with the image.
 

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from ioub_jax.plotting.drawing import (
     BLUE,
     DPI,
+    GRAY,
     GREEN,
-    GREY,
     Boxes,
     Values,
     draw_ground_truth,
@@ -39,7 +39,7 @@ def positive_anchors(
 ) -> None:
     """Draws an image's positive anchors with their IoUs and weights.
 
-    The left panel colours every positive anchor's centre and predicted box by the IoU of that box
+    The left panel colors every positive anchor's center and predicted box by the IoU of that box
     with its object, the middle one by its weight in the loss, and the right one plots weight
     against IoU. With an IoU-balanced loss, the panels agree: well localized boxes have larger
     weights.
@@ -70,9 +70,9 @@ def positive_anchors(
         (left, ious, 1.0, "IoU of the predicted box"),
         (middle, weights, most, "weight in the loss"),
     ):
-        # The image is dim and grey, so that the colours of the anchors stand out.
-        grey = np.asarray(image, np.float64).mean(-1, keepdims=True)
-        show_image(axes, np.repeat(50 + 0.5 * grey, 3, axis=-1).astype(np.uint8))
+        # The image is dim and gray, so that the colors of the anchors stand out.
+        gray = np.asarray(image, np.float64).mean(-1, keepdims=True)
+        show_image(axes, np.repeat(50 + 0.5 * gray, 3, axis=-1).astype(np.uint8))
         axes.set_axis_off()
         axes.set_title(f"{len(ious)} positive anchors by {label}", fontsize=10)
         draw_ground_truth(axes, boxes, np.zeros(len(boxes)))
@@ -86,7 +86,7 @@ def positive_anchors(
     ]
     figure.legend(
         handles,
-        ["ground truth", "centre of a positive anchor", "box predicted from it"],
+        ["ground truth", "center of a positive anchor", "box predicted from it"],
         loc="outside lower center",
         ncols=3,
         fontsize=9,
@@ -99,10 +99,10 @@ def positive_anchors(
 def _draw_anchors(
     axes: Axes, anchors: np.ndarray, predicted_boxes: np.ndarray, values: np.ndarray, limit: float
 ) -> ScalarMappable:
-    """Draws predicted boxes and anchor centres coloured by a value in [0, limit], largest on top.
+    """Draws predicted boxes and anchor centers colored by a value in [0, limit], largest on top.
 
     Returns:
-      the mapping from values to colours, for a colour bar.
+      the mapping from values to colors, for a color bar.
     """
     mapped = ScalarMappable(Normalize(0, limit), cmap="viridis")
     order = np.argsort(values, kind="stable")
@@ -111,9 +111,9 @@ def _draw_anchors(
     axes.add_collection(
         PolyCollection(corners, facecolors="none", edgecolors=colors, linewidths=1.1, alpha=0.8)
     )
-    centres = (anchors[order, :2] + anchors[order, 2:]) / 2
+    centers = (anchors[order, :2] + anchors[order, 2:]) / 2
     axes.scatter(
-        centres[:, 0], centres[:, 1], c=colors, s=20, edgecolors="black", linewidths=0.5, zorder=3
+        centers[:, 0], centers[:, 1], c=colors, s=20, edgecolors="black", linewidths=0.5, zorder=3
     )
     return mapped
 
@@ -121,9 +121,9 @@ def _draw_anchors(
 def _plot_weight_against_iou(
     axes: Axes, ious: np.ndarray, weights: np.ndarray, most: float
 ) -> None:
-    axes.axhline(1, color=GREY, linewidth=1, linestyle="--")
+    axes.axhline(1, color=GRAY, linewidth=1, linestyle="--")
     axes.annotate(
-        "plain loss", (0.02, 1), (0, 3), textcoords="offset points", fontsize=8, color=GREY
+        "plain loss", (0.02, 1), (0, 3), textcoords="offset points", fontsize=8, color=GRAY
     )
     axes.scatter(ious, weights, s=16, color=BLUE, alpha=0.6, linewidths=0)
     axes.set(xlim=(0, 1), ylim=(0, 1.1 * most))

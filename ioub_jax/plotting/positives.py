@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ioub_jax.plotting.drawing import DPI, GREY, ORANGE, add_caption, printable
+from ioub_jax.plotting.drawing import DPI, GRAY, ORANGE, add_caption, printable
 
 _TITLES = {
     "histogram_positive_iou": "IoU of the predicted boxes",
@@ -70,5 +70,5 @@ def _draw_heat_map(
     axes.plot((edges[:-1] + edges[1:]) / 2, mean, color=ORANGE, linewidth=2, marker=".")
     axes.set_ylim(max(lower, 0), upper)
     if key != "histogram_positive_iou":
-        axes.axhline(1, color=GREY, linewidth=1, linestyle="--")
+        axes.axhline(1, color=GRAY, linewidth=1, linestyle="--")
     return mapped

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from ioub_jax.plotting.drawing import (
     DPI,
-    GREY,
+    GRAY,
     Runs,
     add_caption,
     decimals,
@@ -23,7 +23,7 @@ from ioub_jax.plotting.drawing import (
 )
 
 _STYLES: Mapping[str, Any] = {"0.50": "-", "0.75": "--", "0.90": ":"}
-# The components of the error, and the strength of their colours.
+# The components of the error, and the strength of their colors.
 _PARTS = (("boxes that do not fit", 1.0), ("false positives", 0.55), ("objects not found", 0.2))
 
 
@@ -51,7 +51,7 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
         axes.tick_params(labelbottom=index + columns >= len(first))
         tidy(axes)
         if not axes.lines:
-            axes.text(0.5, 0.5, "no object", ha="center", color=GREY)
+            axes.text(0.5, 0.5, "no object", ha="center", color=GRAY)
     for axes in list(panels)[len(first) :]:
         axes.set_axis_off()
     handles = [
@@ -59,7 +59,7 @@ def precision_recall(path: str | os.PathLike[str], runs: Runs) -> None:
         for number, (name, run) in enumerate(runs.items())
     ]
     handles += [
-        Line2D([], [], color=GREY, linestyle=style, label=f"IoU {threshold}")
+        Line2D([], [], color=GRAY, linestyle=style, label=f"IoU {threshold}")
         for threshold, style in _STYLES.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
@@ -113,12 +113,12 @@ def lrp(path: str | os.PathLike[str], runs: Runs) -> None:
     precisions.set_title("AP: higher is better")
     for axes in (errors, precisions):
         axes.set_xlim(0, 1)
-        axes.axhline(0.5, color=GREY, linewidth=0.8)
+        axes.axhline(0.5, color=GRAY, linewidth=0.8)
         tidy(axes)
     handles = [
         Patch(color=run_color(number), label=printable(name)) for number, name in enumerate(runs)
     ]
-    handles += [Patch(color=to_rgba(GREY, strength), label=name) for name, strength in _PARTS]
+    handles += [Patch(color=to_rgba(GRAY, strength), label=name) for name, strength in _PARTS]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=9)
     figure.suptitle("The errors: boxes that do not fit, false boxes, or missing ones?", fontsize=13)
     figure.savefig(path, format="png")
@@ -168,9 +168,9 @@ def calibration(path: str | os.PathLike[str], runs: Runs) -> None:
         located.plot(scores, product, **style, label=label)
         ious = [np.nan if row["mean_iou"] is None else row["mean_iou"] for row in bins]
         fits.plot(scores, ious, **style, label=printable(name))
-        centres = np.array([(row["lower"] + row["upper"]) / 2 for row in values["bins"]])
+        centers = np.array([(row["lower"] + row["upper"]) / 2 for row in values["bins"]])
         counts.bar(
-            centres + (number + 0.5 - len(runs) / 2) * width,
+            centers + (number + 0.5 - len(runs) / 2) * width,
             [row["detections"] for row in values["bins"]],
             width,
             color=color,
@@ -193,7 +193,7 @@ def _finish_calibration(precision: Axes, located: Axes, fits: Axes, counts: Axes
     located.set_title("That share times the mean IoU of true detections")
     fits.set_title("Mean IoU of the true detections")
     for axes in (precision, located):
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, zorder=1)
+        axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, zorder=1)
         axes.set_ylim(0, 1)
     fits.set_ylim(0.5, 1)
     counts.set(xlim=(0, 1), xlabel="score", ylabel="detections")

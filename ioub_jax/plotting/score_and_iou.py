@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ioub_jax.plotting.drawing import (
     DPI,
-    GREY,
+    GRAY,
     Runs,
     add_caption,
     decimals,
@@ -66,9 +66,9 @@ def _draw_density(axes: Axes, correlation: Mapping[str, Any], number: int) -> An
     mapped = axes.pcolormesh(
         edges, edges, np.where(counts >= _FEWEST, shares, np.nan).T, cmap="Greys", vmin=0, vmax=0.6
     )
-    axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
-    centres, scores = _mean_scores(correlation)
-    axes.plot(centres, scores, color=run_color(number), marker="o", linewidth=2, markersize=4)
+    axes.axvline(0.5, color=GRAY, linestyle="--", linewidth=1)
+    centers, scores = _mean_scores(correlation)
+    axes.plot(centers, scores, color=run_color(number), marker="o", linewidth=2, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     return mapped
 
@@ -110,7 +110,7 @@ def iou_bins(path: str | os.PathLike[str], runs: Runs) -> None:
     shares.yaxis.set_major_formatter(PercentFormatter(1.0))
     shares.set_title("Share of the detections with IoU ≥ .5")
     shares.set_xlabel("IoU with the ground truth")
-    scores.axvline(0.5, color=GREY, linestyle="--", linewidth=1)
+    scores.axvline(0.5, color=GRAY, linestyle="--", linewidth=1)
     scores.set(xlim=(0, 1), ylim=(0, 1), xlabel="IoU with the ground truth")
     scores.set_title("Mean score")
     for axes in (shares, scores):
@@ -146,7 +146,7 @@ def correlation_by_class(path: str | os.PathLike[str], runs: Runs) -> None:
             for row in (correlation, *correlation["per_class"])
         ]
         axes.scatter(values, places, s=40, color=run_color(number), label=printable(name), zorder=3)
-    axes.axhline(0.5, color=GREY, linewidth=0.8)
+    axes.axhline(0.5, color=GRAY, linewidth=0.8)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(places, ["all together", *map(printable, names)])
     axes.set_ylim(len(names) + 0.6, -0.6)

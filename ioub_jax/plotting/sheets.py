@@ -17,7 +17,7 @@ from matplotlib.textpath import TextPath
 from ioub_jax.plotting.class_colors import RIM, Color, class_colors, ink_on
 from ioub_jax.plotting.drawing import (
     DPI,
-    GREY,
+    GRAY,
     Boxes,
     Values,
     draw_ground_truth,
@@ -33,17 +33,17 @@ _LEGEND_POINTS = 8.0
 _LEGEND_COLUMNS = 6
 _CELL = 2.75  # the side of an image, in inches
 _GAP = 0.08  # inches
-# A dark rim separates every colour from any background.
+# A dark rim separates every color from any background.
 _RIM = patheffects.withStroke(linewidth=2.6, foreground=RIM)
 _DIFFICULT = {"linestyle": (0, (2, 1.2))}
 _CROWD = {"linestyle": (0, (2, 1.2)), "hatch": "//"}
 _IGNORED = {"linestyle": (0, (2, 1.2)), "hatch": "xx"}
 
-_GREY: Color = to_rgba(GREY)
+_GRAY: Color = to_rgba(GRAY)
 Legend = list[tuple[str, Any]]  # names and their samples of matplotlib
 
 
-class Labelled(Protocol):
+class Labeled(Protocol):
     """The objects of one image."""
 
     @property
@@ -81,9 +81,9 @@ def contact_sheet(
     """Draws images in a grid, with their ground truth and detections.
 
     The ground truth has thin dashed outlines in black and white. Detections have solid outlines in
-    the colour of their class, with name and score. A name that would cover another is left out; the
-    colour and the legend then identify the class. A class has the same colour on every sheet,
-    unless there are more than 20 classes: then the colours are distributed among the classes on
+    the color of their class, with name and score. A name that would cover another is left out; the
+    color and the legend then identify the class. A class has the same color on every sheet,
+    unless there are more than 20 classes: then the colors are distributed among the classes on
     this sheet.
 
     Args:
@@ -115,20 +115,20 @@ def contact_sheet(
     figure.savefig(path, format="png")
 
 
-def labelled_sheet(
+def labeled_sheet(
     path: str | os.PathLike[str],
     images: Sequence[np.ndarray],
-    examples: Sequence[Labelled],
+    examples: Sequence[Labeled],
     classes: Sequence[str],
     *,
     columns: int = 4,
     title: str | None = None,
 ) -> None:
-    """Draws images in a grid, with their labelled boxes.
+    """Draws images in a grid, with their labeled boxes.
 
-    Boxes have the colour and name of their class, with small ones on top; colours and names are as
+    Boxes have the color and name of their class, with small ones on top; colors and names are as
     in a `contact_sheet`. A difficult object is dashed, a crowd is dashed and hatched, and an
-    ignored region is grey, dashed and cross-hatched.
+    ignored region is gray, dashed and cross-hatched.
 
     Args:
       path: the PNG to write.
@@ -144,7 +144,7 @@ def labelled_sheet(
     """
     if len(images) != len(examples):
         raise ValueError(
-            f"{len(images)} images and {len(examples)} examples: a labelled sheet needs one of "
+            f"{len(images)} images and {len(examples)} examples: a labeled sheet needs one of "
             "each for every image"
         )
     objects = [np.asarray(example.labels)[~np.asarray(example.ignored)] for example in examples]
@@ -156,13 +156,13 @@ def labelled_sheet(
         ("ignored", _IGNORED),
     ):
         if any(np.any(getattr(example, name)) for example in examples):
-            sample = Patch(facecolor="none", edgecolor=GREY, linewidth=1.2, **style)
+            sample = Patch(facecolor="none", edgecolor=GRAY, linewidth=1.2, **style)
             legend.append((name, sample))
     cell = max(_CELL, 4 * _CELL / max(columns, 1))
     figure, grid = _sheet(images, columns, cell, legend, title)
     for axes, image, example in zip(grid, images, examples, strict=True):
         show_image(axes, image)
-        _draw_labelled(axes, example, classes, colors)
+        _draw_labeled(axes, example, classes, colors)
     figure.savefig(path, format="png")
 
 
@@ -230,7 +230,7 @@ def _ink_width(text: str, points: float) -> float:
 
 def _annotate(figure: Figure, legend: Legend, columns: int, title: str | None, empty: bool) -> None:
     if empty:
-        figure.text(0.5, 0.6, "no images", ha="center", color=GREY)
+        figure.text(0.5, 0.6, "no images", ha="center", color=GRAY)
     if title is not None:
         figure.suptitle(
             printable(title), fontsize=11, y=1 - 0.08 / figure.get_figheight(), va="top"
@@ -266,8 +266,8 @@ def _draw_detections(
         _draw_name(axes, boxes[index], name, color, taken)
 
 
-def _draw_labelled(
-    axes: Axes, example: Labelled, classes: Sequence[str], colors: Mapping[int, Color]
+def _draw_labeled(
+    axes: Axes, example: Labeled, classes: Sequence[str], colors: Mapping[int, Color]
 ) -> None:
     """Draws one image's objects; the smallest are on top and get places for their names first."""
     boxes = np.asarray(example.boxes, np.float64).reshape(-1, 4)
@@ -275,7 +275,7 @@ def _draw_labelled(
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=-1)
     for depth, index in enumerate(np.argsort(areas, kind="stable")):
         if example.ignored[index]:
-            axes.add_patch(_outline(boxes[index], _GREY, depth, **_IGNORED))
+            axes.add_patch(_outline(boxes[index], _GRAY, depth, **_IGNORED))
             continue
         label = int(example.labels[index])
         style = _CROWD if example.crowd[index] else _DIFFICULT if example.difficult[index] else {}

@@ -1,4 +1,4 @@
-"""Boxes drawn over a picture as SVG: coloured and dashed by kind, with their names as text."""
+"""Boxes drawn over a picture as SVG: colored and dashed by kind, with their names as text."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -146,7 +146,7 @@ def _rounded(value: float) -> str:
 
 
 def legend(*, with_switches: bool) -> Html:
-    """The meaning of colours and dashes, with switches in the legend of the enlarged picture."""
+    """The meaning of colors and dashes, with switches in the legend of the enlarged picture."""
     entries = []
     for kind, told in SHOWN_KINDS.items():
         sample = element("path", d="M2 2H22V12H2Z", class_=f"b k-{kind}")

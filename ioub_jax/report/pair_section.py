@@ -162,7 +162,7 @@ def _errors(pair: RunPair) -> Html:
             text_cell(key),
             number_cell(row.first),
             number_cell(row.second),
-            # A larger number of errors is not better, so the cell is not coloured.
+            # A larger number of errors is not better, so the cell is not colored.
             element("td", moved, class_="n", data_v=number),
             text_cell(told),
         ]

@@ -17,7 +17,7 @@ class Axis:
       label: the quantity on the axis.
       low: its value at the left, or at the bottom.
       high: its value at the right, or at the top.
-      ticks: the labelled values and their labels.
+      ticks: the labeled values and their labels.
     """
 
     label: str

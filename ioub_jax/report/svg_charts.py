@@ -1,4 +1,4 @@
-"""Charts as SVG within the page, in the colours of its light or dark theme."""
+"""Charts as SVG within the page, in the colors of its light or dark theme."""
 
 import dataclasses
 import math

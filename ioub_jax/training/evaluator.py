@@ -195,7 +195,7 @@ def evaluate_source(
       batch_size: the images of a batch over all devices and processes.
       should_stop: called before every batch; it must return the same in all processes of a run.
       with_losses: whether `predict` also returns losses. The losses of the evaluation are means
-        over the batches, weighted by their numbers of images: each batch is normalised as in
+        over the batches, weighted by their numbers of images: each batch is normalized as in
         training.
 
     Returns:

@@ -1,7 +1,7 @@
 """The gradient of the objective with respect to the parameters, of a batch at once or in parts.
 
 The objective is not a sum over images: it is divided by the number of positives of the whole batch,
-and the normalisers of the IoU-balanced weights are sums over the batch too. It is therefore always
+and the normalizers of the IoU-balanced weights are sums over the batch too. It is therefore always
 computed on the whole batch; only the network processes the batch in parts.
 """
 
@@ -72,7 +72,7 @@ def accumulated_gradient(
     This is GradCache (Gao et al., arXiv 2101.06983). A first pass computes the predictions of all
     parts without keeping activations. The objective of all predictions gives its gradient with
     respect to them. Then each part passes forward and backward through the network. The method
-    costs one more forward pass and is exact for every loss and normaliser. Batch norms use the
+    costs one more forward pass and is exact for every loss and normalizer. Batch norms use the
     statistics of each part, and the running statistics are updated by every part in turn.
 
     Args:

@@ -101,7 +101,7 @@ def initial_variables(
         if not same_classes:
             logger.info(
                 "init_from=%s has other classes: the last layer of the classification head is "
-                "initialised anew.",
+                "initialized anew.",
                 initial.init_from,
             )
     return variables

@@ -120,7 +120,7 @@ def detector_of(state_dict: mapping.StateDict, *, name: str) -> ImportedDetector
         shape.
     """
     state_dict = _with_current_names(state_dict)
-    architecture = _recognise(state_dict, name)
+    architecture = _recognize(state_dict, name)
     config = torchvision_config(architecture)
     ids = _output_ids(state_dict, architecture, config["anchors"])
     if architecture == "retinanet_resnet50_fpn" and len(ids) == COCO_OUTPUTS:
@@ -151,7 +151,7 @@ def _output_ids(
     return tuple(range(outputs // (anchors["scales_per_octave"] * len(anchors["ratios"]))))
 
 
-def _recognise(state_dict: mapping.StateDict, name: str) -> str:
+def _recognize(state_dict: mapping.StateDict, name: str) -> str:
     if "backbone.scale_weight" in state_dict:
         return "ssd300_vgg16"
     if _FIRST_OUTPUT_KERNEL["ssdlite320_mobilenet_v3_large"] in state_dict:

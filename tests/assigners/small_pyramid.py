@@ -25,7 +25,7 @@ def squares(side):
     )
 
 
-def centres_of(anchors):
+def centers_of(anchors):
     return (anchors[:, :2] + anchors[:, 2:]) / 2
 
 
@@ -89,9 +89,9 @@ def iou_with(anchors, box):
 
 
 def distances_to_edges(anchors, box):
-    """`[N, 4]` from the anchors' centres to the edges of a box, positive inside."""
-    centres = centres_of(np.float64(anchors))
-    return np.concatenate([centres - box[:2], box[2:] - centres], axis=1)
+    """`[N, 4]` from the anchors' centers to the edges of a box, positive inside."""
+    centers = centers_of(np.float64(anchors))
+    return np.concatenate([centers - box[:2], box[2:] - centers], axis=1)
 
 
 def objects_of(boxes, valid, ignored):

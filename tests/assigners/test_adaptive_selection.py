@@ -31,10 +31,10 @@ def reference(topk, _, boxes, objects):
     result = {}
     sizes = [len(level) for level in LEVELS]
     for m in objects:
-        centre = (boxes[m, :2] + boxes[m, 2:]) / 2
+        center = (boxes[m, :2] + boxes[m, 2:]) / 2
         candidates = []
         for level, start in zip(LEVELS, (0, sizes[0]), strict=True):
-            distances = np.sum((small.centres_of(level) - centre) ** 2, axis=1)
+            distances = np.sum((small.centers_of(level) - center) ** 2, axis=1)
             candidates += list(start + np.argsort(distances, kind="stable")[:topk])
         ious = small.iou_with(ANCHORS[candidates], boxes[m])
         threshold = np.mean(ious) + np.std(ious, ddof=1)
@@ -87,14 +87,14 @@ def test_candidates_of_equal_iou_are_all_positive():
     assert of_one_box([level[:1]], [0, 0, 24, 24])[0] == [0]
 
 
-def test_a_centre_must_lie_inside():
+def test_a_center_must_lie_inside():
     level = [[0, 0, 10, 10]]
     assert of_one_box([level], [5, 0, 15, 10])[0] == []
     assert of_one_box([level], [4.9, 0, 14.9, 10])[0] == [0]
 
 
-def test_of_centres_equally_far_away_the_first_is_a_candidate():
-    # Both centres are 5 from that of the box, which holds them both; one of them is a candidate.
+def test_of_centers_equally_far_away_the_first_is_a_candidate():
+    # Both centers are 5 from that of the box, which holds them both; one of them is a candidate.
     level = [[0, 0, 10, 10], [10, 0, 20, 10]]
     assert of_one_box([level], [0, 0, 20, 10], topk=1)[0] == [0]
     assert of_one_box([level[::-1]], [0, 0, 20, 10], topk=1)[0] == [0]
@@ -114,7 +114,7 @@ def test_candidates_of_a_large_level_are_found_in_groups():
         (320, 320), strides=(8,), base_scale=1.0, scales_per_octave=1, ratios=(1.0,), rounded=False
     )[0]
     found, _ = of_one_box([level], [80, 160, 104, 184])
-    # Centres 84, 92, 100 by 164, 172, 180: columns 10 to 12 of rows 20 to 22, 40 a row.
+    # Centers 84, 92, 100 by 164, 172, 180: columns 10 to 12 of rows 20 to 22, 40 a row.
     assert found == [40 * row + column for row in (20, 21, 22) for column in (10, 11, 12)]
     with pytest.raises(ValueError, match="topk is 0; it must be a whole number, at least 1"):
         of_one_box([level], [0, 0, 8, 8], topk=0)

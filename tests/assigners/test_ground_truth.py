@@ -87,7 +87,7 @@ def test_arguments_that_do_not_fit(anchors, changed, words):
 
 
 def test_what_is_in_a_region_to_ignore():
-    # Half, .4 and none of its area; without an area the centre counts, of which an edge is outside.
+    # Half, .4 and none of its area; without an area the center counts, of which an edge is outside.
     anchors = [[0, 0, 10, 10], [6, 0, 16, 10], [90, 0, 99, 9], [9, 5, 9, 5], [10, 5, 10, 5]]
     region = [0, 0, 10, 5]
     boxes = np.float32([[region, [float("nan"), 0, 9, 9]], [region, region]])

@@ -47,7 +47,7 @@ def test_equals_the_authors_code(rule, seed):
 
 
 def near_and_cheap(rule, box):
-    offsets = np.abs(small.centres_of(ANCHORS) - (box[:2] + box[2:]) / 2).max(axis=1)
+    offsets = np.abs(small.centers_of(ANCHORS) - (box[:2] + box[2:]) / 2).max(axis=1)
     near = offsets < (1.5 if rule == "yolox" else 2.5) * STRIDES
     inside = small.distances_to_edges(ANCHORS, box).min(axis=1) > 0
     return (near, near) if rule == "yolox" else (near | inside, near & inside)
@@ -101,7 +101,7 @@ def test_equals_the_paper(rule, truth, seed):
 
 
 def test_a_box_takes_as_many_anchors_as_fit_it():
-    # Four locations at the centre, IoUs of 1, .8, .6 and .5: the sum is 2.9, the two cheapest are
+    # Four locations at the center, IoUs of 1, .8, .6 and .5: the sum is 2.9, the two cheapest are
     # its. With scores of 1/2 everywhere the cheapest are those of the highest IoU.
     anchors = np.tile(np.float32([[0, 0, 10, 10]]), (4, 1))
     predicted = np.float32([[[0, 0, 10, 5], [0, 0, 10, 8], [0, 0, 10, 10], [0, 0, 10, 6]]])

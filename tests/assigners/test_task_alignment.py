@@ -25,7 +25,7 @@ assigned = functools.partial(
 def run_golden(family, seed, double, options):
     case = small.golden(f"{family}/{seed}")
     anchors = case.get("in|anchors")
-    if anchors is None:  # only their centres are given, and asked for
+    if anchors is None:  # only their centers are given, and asked for
         half = np.repeat(case["in|strides"], case["in|level_sizes"])[:, None] / 2
         anchors = np.concatenate([case["in|centers"] - half, case["in|centers"] + half], axis=1)
     predicted = (case[f"in|{name}"][None] for name in ("logits", "pred"))

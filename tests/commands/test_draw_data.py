@@ -22,7 +22,7 @@ def test_the_command_draws_the_batches_from_a_step_on(commands, tmp_path):
     # Four columns of 2.75 inches; three rows and two.
     assert shapes[0][1] == shapes[1][1] == round(150 * (4 * 2.75 + 5 * 0.08))
     assert shapes[0][0] > shapes[1][0]
-    # An expanded image lies on the colour of the padding.
+    # An expanded image lies on the color of the padding.
     padding = np.array([124, 116, 104]) / 255
     drawn = np.abs(matplotlib.image.imread(later)[..., :3] - padding).max(axis=-1) < 0.01
     assert drawn.mean() > 0.1

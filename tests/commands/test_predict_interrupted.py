@@ -107,7 +107,7 @@ def test_label_files_are_of_all_images_whatever_ended_the_command(
     monkeypatch.setattr(predict, "_YOLO", types.SimpleNamespace(value=True))
     command(Detector(), folder)
     labels = {path.name: path.read_text() for path in (tmp_path / "found/labels").iterdir()}
-    # [1, 1, 5, 5] in an image of 9x8: the centre is 3 of 9 and of 8, the sides are 4 of them.
+    # [1, 1, 5, 5] in an image of 9x8: the center is 3 of 9 and of 8, the sides are 4 of them.
     row = "0 0.333333 0.375000 0.444444 0.500000 1.000000\n"
     assert labels == {"a.txt": row, "b.txt": row, "c.txt": row}
     assert (tmp_path / "found/classes.txt").read_text() == "nut\x1b[31m\n"

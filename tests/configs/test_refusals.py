@@ -162,7 +162,7 @@ def refused(config, words):
         ("model.pixel_std", (0.0, *HALVES[1:]), "numbers above 0, one for each channel, or RGB's"),
         ("model.pixel_mean", (), "a number for each channel, or RGB's three"),
         ("model.in_channels", 0, "at least 1"),
-        ("model.in_channels", "grey", "a whole number, at least 1"),
+        ("model.in_channels", "gray", "a whole number, at least 1"),
         ("model.head.prior_probability", 1.0, "above 0 and below 1"),
     ],
 )

@@ -7,7 +7,7 @@ from ioub_jax.data.sources.example import create_example
 
 
 def rectangles(height, width, boxes, *, channels=3, **flags):
-    """Black, with box k painted in grey level 255 - 20 k, 15 at least; boxes in whole pixels."""
+    """Black, with box k painted in gray level 255 - 20 k, 15 at least; boxes in whole pixels."""
     image = np.zeros((height, width, channels), np.uint8)
     for position, (left, top, right, bottom) in enumerate(boxes):
         image[top:bottom, left:right] = max(255 - 20 * position, 15)

@@ -13,7 +13,7 @@ from tests.data import painted
 
 SETTINGS = hypothesis.settings(max_examples=40, deadline=None)
 BLACK = (0, 0, 0)
-HOW = {"rotated_boxes": "corners", "min_visibility": 0.0, "colour": BLACK}
+HOW = {"rotated_boxes": "corners", "min_visibility": 0.0, "color": BLACK}
 
 
 @st.composite
@@ -59,7 +59,7 @@ def test_the_corners_of_a_rectangle_are_found_where_its_box_says(box, matrix):
     warped = warp(painted.rectangles(90, 120, [box]), matrix, **HOW)
     if len(warped.boxes) and _is_inside(warped.boxes[0]):
         # An edge is blurred over max(1, scale) pixels, so a pixel has an eighth of its brightness
-        # up to .375 x 1.6 = .6 pixels outside, and its centre is half a pixel from its side.
+        # up to .375 x 1.6 = .6 pixels outside, and its center is half a pixel from its side.
         np.testing.assert_allclose(warped.boxes[0], painted.found(warped.image, 32), atol=1.11)
 
 
@@ -101,7 +101,7 @@ def test_half_a_turn_is_two_flips():
     np.testing.assert_allclose(turned.area, flipped.area, rtol=1e-5)
 
 
-def test_a_quarter_turn_is_clockwise_about_the_centre():
+def test_a_quarter_turn_is_clockwise_about_the_center():
     # In 40x40: x' = 40 - y and y' = x, so (4, 8)-(10, 18) becomes (22, 4)-(32, 10).
     example = painted.rectangles(40, 40, [(4, 8, 10, 18)])
     turned = warp(example, affine_matrix((40, 40), rotation=90), **HOW)
@@ -159,10 +159,10 @@ def test_areas_follow_the_scale():
     np.testing.assert_allclose(shrunk.area, [100], rtol=1e-5)
 
 
-def test_what_comes_from_outside_has_the_colour_given():
+def test_what_comes_from_outside_has_the_color_given():
     example = painted.rectangles(40, 40, [(0, 0, 40, 40)])
     shifted = warp(
-        example, affine_matrix((40, 40), translation=(0.5, 0)), **(HOW | {"colour": (9, 8, 7)})
+        example, affine_matrix((40, 40), translation=(0.5, 0)), **(HOW | {"color": (9, 8, 7)})
     )
     assert (shifted.image[:, :20] == (9, 8, 7)).all() and (shifted.image[:, 20:] == 255).all()
 
@@ -170,17 +170,17 @@ def test_what_comes_from_outside_has_the_colour_given():
 def test_random_maps_stay_within_their_limits():
     limits = AffineLimits(rotation=30.0, scale=(0.5, 2.0), translation=0.1, shear=10.0)
     example = painted.rectangles(80, 80, [(30, 30, 50, 50)])
-    centres, sides = [], []
+    centers, sides = [], []
     for seed in range(300):
         rng = np.random.default_rng(seed)
         box = random_affine(
             example, rng, limits=limits, **(HOW | {"rotated_boxes": "ellipse"})
         ).boxes[0]
-        centres.append((box[:2] + box[2:]) / 2)
+        centers.append((box[:2] + box[2:]) / 2)
         sides.append(box[2:] - box[:2])
-    centres, sides = np.array(centres), np.array(sides)
+    centers, sides = np.array(centers), np.array(sides)
     # Shifted by up to a tenth of 80 either way; 20 pixels become 10 to 40, sheared by tan 10 more.
-    assert np.abs(centres - 40).max() <= 8.001 and np.abs(centres - 40).max() > 7
+    assert np.abs(centers - 40).max() <= 8.001 and np.abs(centers - 40).max() > 7
     assert sides.min() >= 10 * (1 - 0.18) and sides.max() <= 40 * 1.02 * (1 + 0.18)
     assert sides.min() < 11 and sides.max() > 36
 

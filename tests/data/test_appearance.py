@@ -3,31 +3,31 @@ import colorsys
 import numpy as np
 import pytest
 
-from ioub_jax.data.appearance import change_colours, random_blur, random_hsv
+from ioub_jax.data.appearance import change_colors, random_blur, random_hsv
 from ioub_jax.data.sources.example import create_example
 from tests.data import painted
 
 
-def _of_colour(colour):
-    return create_example([], [], 0, image=np.full((3, 4, len(colour)), colour, np.uint8))
+def _of_color(color):
+    return create_example([], [], 0, image=np.full((3, 4, len(color)), color, np.uint8))
 
 
-@pytest.mark.parametrize("colour", [(200, 40, 60), (30, 90, 220), (77, 77, 77)])
+@pytest.mark.parametrize("color", [(200, 40, 60), (30, 90, 220), (77, 77, 77)])
 @pytest.mark.parametrize(
     ("hue", "saturation", "value"), [(20.0, 1.0, 1.0), (0.0, 0.5, 1.2), (0.0, 1.0, 0.5)]
 )
-def test_colours_agree_with_colorsys(colour, hue, saturation, value):
-    h, s, v = colorsys.rgb_to_hsv(*(level / 255 for level in colour))
+def test_colors_agree_with_colorsys(color, hue, saturation, value):
+    h, s, v = colorsys.rgb_to_hsv(*(level / 255 for level in color))
     changed = ((h + hue / 360) % 1.0, min(s * saturation, 1.0), min(v * value, 1.0))
-    image = _of_colour(colour).image
-    found = change_colours(image, hue=hue, saturation=saturation, value=value)
+    image = _of_color(color).image
+    found = change_colors(image, hue=hue, saturation=saturation, value=value)
     # A byte of hue is 1.4 degrees; rounding it twice is off by up to 1.4 / 60 of 255 levels.
     expected = 255 * np.array(colorsys.hsv_to_rgb(*changed))
     np.testing.assert_allclose(found[0, 0], expected, atol=7)
 
 
 def test_gains_are_the_limits():
-    example = _of_colour((100, 100, 100))
+    example = _of_color((100, 100, 100))
     # Without a gain of hue and saturation every level is multiplied: 100 (1 - .4) to 100 (1 + .4).
     seen = [
         random_hsv(example, np.random.default_rng(seed), gains=(0.0, 0.0, 0.4)).image[0, 0, 0]
@@ -35,7 +35,7 @@ def test_gains_are_the_limits():
     ]
     assert 60 <= min(seen) < 64 and 136 < max(seen) <= 140
     assert random_hsv(example, np.random.default_rng(0), gains=(0.0, 0.0, 0.0)).image is not None
-    red = _of_colour((200, 0, 0))
+    red = _of_color((200, 0, 0))
     hues = [
         colorsys.rgb_to_hsv(
             *(random_hsv(red, np.random.default_rng(seed), gains=(0.1, 0, 0)).image[0, 0] / 255)
@@ -49,7 +49,7 @@ def test_gains_are_the_limits():
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_the_value_of_other_channels_is_every_level(channels):
-    example = _of_colour(tuple(range(40, 40 + channels)))
+    example = _of_color(tuple(range(40, 40 + channels)))
     image = random_hsv(example, np.random.default_rng(3), gains=(0.0, 0.0, 0.4)).image
     factor = 1 + 0.4 * np.random.default_rng(3).uniform(-1, 1, 3)[2]
     assert image.shape == (3, 4, channels)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ioub_jax.data.augmentation import Augmentation
-from ioub_jax.data.batching import PADDING_COLOUR, padding_colour
+from ioub_jax.data.batching import PADDING_COLOR, padding_color
 from ioub_jax.data.partners import Others
 from ioub_jax.data.resizing import Resize
 from tests.data import painted
@@ -101,7 +101,7 @@ def test_a_transform_more_does_not_change_the_others():
     ]
     for first, second, third in zip(plain, blurred, both, strict=True):
         np.testing.assert_array_equal(first.boxes, second.boxes)
-        uncovered = (third.image != PADDING_COLOUR).any(axis=-1)
+        uncovered = (third.image != PADDING_COLOR).any(axis=-1)
         np.testing.assert_array_equal(second.image[uncovered], third.image[uncovered])
 
 
@@ -224,7 +224,7 @@ EVERYTHING = Augmentation(
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 6])
 def test_images_of_other_channels_go_through_all_transforms(channels):
-    """What happens to the first channel is what happens to it in an image of grey as RGB."""
+    """What happens to the first channel is what happens to it in an image of gray as RGB."""
 
     def of(count):
         examples = [
@@ -239,11 +239,11 @@ def test_images_of_other_channels_go_through_all_transforms(channels):
             example = EVERYTHING(examples[seed % 2], rng, Resize("fit"), 1.0, out, others)
             yield dataclasses.replace(example, image=example.image.copy())
 
-    painted_in = [padding_colour(count)[0] for count in (3, channels)]
+    painted_in = [padding_color(count)[0] for count in (3, channels)]
     for rgb, other in zip(of(3), of(channels), strict=True):
         assert other.image.shape == (*rgb.image.shape[:2], channels)
         np.testing.assert_array_equal(other.boxes, rgb.boxes)
         np.testing.assert_array_equal(other.ignored, rgb.ignored)
-        # But for the colour of the padding, which is another one, and for rounding.
+        # But for the color of the padding, which is another one, and for rounding.
         difference = np.abs(other.image[..., 0].astype(int) - rgb.image[..., 0])
         assert difference.max() <= 2 + 1.4 * abs(painted_in[0] - painted_in[1])

@@ -29,15 +29,15 @@ def noise(channels, dtype=np.uint8, high=None):
     "how",
     [
         "png",
-        *[(colours, extra) for colours in (1, 2) for extra in ((), (0,), (1,), (2,), (0,) * 3)],
+        *[(colors, extra) for colors in (1, 2) for extra in ((), (0,), (1,), (2,), (0,) * 3)],
     ],
     ids=str,
 )
 def test_four_bands_are_read_as_they_are_stored(how, dtype):
-    # Of a TIFF whatever the file calls them: grey or RGB and nothing, something unknown (0),
+    # Of a TIFF whatever the file calls them: gray or RGB and nothing, something unknown (0),
     # associated (1) or unassociated transparency (2).
     values = noise(4, dtype)
-    data = png(values) if how == "png" else tiff(values, colours=how[0], extra=how[1])
+    data = png(values) if how == "png" else tiff(values, colors=how[0], extra=how[1])
     expected = values if dtype == np.uint8 else (values >> 8).astype(np.uint8)
     np.testing.assert_array_equal(decode_image(data, "x", (5, 7), reading=FOUR), expected)
 
@@ -53,18 +53,18 @@ def test_the_bit_depth_is_that_of_all_bands():
         decode_image(data, "x", reading=Reading(bit_depth=8, channels=4))
 
 
-def test_grey_and_one_more_are_two_bands():
+def test_gray_and_one_more_are_two_bands():
     values = noise(2)
     np.testing.assert_array_equal(
         decode_image(png(values), "x", reading=Reading(channels=2)), values
     )
 
 
-@pytest.mark.parametrize("kind", ["grey", "grey 16", "rgb", "rgb 16", "transparent", "jpeg"])
-def test_with_one_channel_everything_becomes_grey(kind):
+@pytest.mark.parametrize("kind", ["gray", "gray 16", "rgb", "rgb 16", "transparent", "jpeg"])
+def test_with_one_channel_everything_becomes_gray(kind):
     values = {
-        "grey": noise(1),
-        "grey 16": noise(1, np.uint16),
+        "gray": noise(1),
+        "gray 16": noise(1, np.uint16),
         "rgb": noise(3),
         "rgb 16": noise(3, np.uint16),
         "transparent": noise(4),
@@ -72,12 +72,12 @@ def test_with_one_channel_everything_becomes_grey(kind):
     }[kind]
     data = encoded(5, 7, "JPEG") if kind == "jpeg" else png(values)
     rgb = decode_image(data, "x").astype(float)
-    grey = decode_image(data, "x", reading=Reading(channels=1))
-    assert grey.shape == (5, 7, 1) and grey.dtype == np.uint8
+    gray = decode_image(data, "x", reading=Reading(channels=1))
+    assert gray.shape == (5, 7, 1) and gray.dtype == np.uint8
     luma = rgb @ [0.299, 0.587, 0.114]
-    assert np.abs(grey[..., 0] - luma).max() <= 0.51
-    if kind.startswith("grey"):
-        np.testing.assert_array_equal(grey[..., 0], rgb[..., 0])
+    assert np.abs(gray[..., 0] - luma).max() <= 0.51
+    if kind.startswith("gray"):
+        np.testing.assert_array_equal(gray[..., 0], rgb[..., 0])
 
 
 def test_pillow_images_and_arrays_are_the_same_as_their_files():
@@ -122,7 +122,7 @@ def test_another_number_of_bands_is_one_sentence(data, channels, words):
 
 
 def test_bands_one_after_the_other_are_refused():
-    data = bytearray(tiff(noise(4), colours=1, extra=(0, 0, 0)))
+    data = bytearray(tiff(noise(4), colors=1, extra=(0, 0, 0)))
     # The entry of the compression (259: none, 1) made one of the planes (284: 2).
     at = data.index(struct.pack("<HHI", 259, 3, 1))
     data[at : at + 12] = struct.pack("<HHII", 284, 3, 1, 2)
@@ -134,7 +134,7 @@ def test_bands_one_after_the_other_are_refused():
 def test_tiffs_of_both_byte_orders_are_read(big_endian):
     # Pillow writes little-endian files alone: the tags of one are turned around.
     values = noise(4)
-    data = tiff(values, colours=1, extra=(0, 0, 0))
+    data = tiff(values, colors=1, extra=(0, 0, 0))
     if big_endian:
         data = _turned_around(data, values.tobytes())
     np.testing.assert_array_equal(decode_image(data, "x", reading=FOUR), values)

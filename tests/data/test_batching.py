@@ -7,12 +7,12 @@ import pytest
 from hypothesis import strategies as st
 
 from ioub_jax.data.batching import (
-    PADDING_COLOUR,
+    PADDING_COLOR,
     BatchPlan,
     EvaluationPlan,
     assemble_batch,
     keep_largest,
-    padding_colour,
+    padding_color,
 )
 from ioub_jax.data.resizing import Resize
 from ioub_jax.data.sources.example import create_example
@@ -171,8 +171,8 @@ def test_a_batch_by_hand():
     )
     assert batch["image"].shape == (2, 20, 20, 3) and batch["image"].dtype == np.uint8
     assert (batch["image"][0, :10] == 9).all() and (batch["image"][1, :, :10] == 7).all()
-    assert (batch["image"][0, 10:] == PADDING_COLOUR).all()
-    assert (batch["image"][1, :, 10:] == PADDING_COLOUR).all()
+    assert (batch["image"][0, 10:] == PADDING_COLOR).all()
+    assert (batch["image"][1, :, 10:] == PADDING_COLOR).all()
     expected = np.zeros((2, 3, 4), np.float32)
     expected[0, 0] = [1, 2, 3, 4]
     expected[1, :2] = [[0, 0, 10, 20], [2, 4, 6, 8]]
@@ -203,6 +203,6 @@ def test_a_batch_by_hand():
 
 def test_the_padding_of_other_channels():
     # .299 * 124 + .587 * 116 + .114 * 104 = 117.0; (124 + 116 + 104) / 3 = 114.7.
-    assert padding_colour(3) == PADDING_COLOUR == (124, 116, 104)
-    assert padding_colour(1) == (117,) and padding_colour(2) == (117, 117)
-    assert padding_colour(5) == (124, 116, 104, 115, 115)
+    assert padding_color(3) == PADDING_COLOR == (124, 116, 104)
+    assert padding_color(1) == (117,) and padding_color(2) == (117, 117)
+    assert padding_color(5) == (124, 116, 104, 115, 115)

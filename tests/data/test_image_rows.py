@@ -19,7 +19,7 @@ def noise(channels, dtype=np.uint8):
 
 def saved(mode, file_format, **options):
     image = PIL.Image.fromarray(noise(3))
-    image = image.quantize(13) if mode == "16 colours" else image.convert(mode)
+    image = image.quantize(13) if mode == "16 colors" else image.convert(mode)
     file = io.BytesIO()
     image.save(file, file_format, **options)
     return file.getvalue()
@@ -53,7 +53,7 @@ def tiled_tiff(values, side=16):
 IN_PARTS = {
     **{f"PNG of {n} channels": png(noise(n)) for n in (1, 2, 3, 4)},
     **{f"PNG of 16 bits, {n} channels": png(noise(n, np.uint16)) for n in (1, 2)},
-    **{f"PNG of mode {mode}": saved(mode, "PNG") for mode in ("P", "1", "16 colours")},
+    **{f"PNG of mode {mode}": saved(mode, "PNG") for mode in ("P", "1", "16 colors")},
     **{
         f"TIFF of mode {mode}, {packed}": saved(mode, "TIFF", compression=packed, strip_size=900)
         for mode, packed in (
@@ -70,7 +70,7 @@ IN_PARTS = {
     "TIFF of tiles": tiled_tiff(noise(3)),
 }
 WHOLE = {
-    "PNG of 16-bit colours": png(noise(3, np.uint16)),
+    "PNG of 16-bit colors": png(noise(3, np.uint16)),
     "JPEG": encoded(HEIGHT, WIDTH, "JPEG"),
     "WebP": encoded(HEIGHT, WIDTH, "WEBP"),
     "BMP": encoded(HEIGHT, WIDTH, "BMP"),

@@ -39,20 +39,20 @@ def _rotated():
     return exif
 
 
-# The file, and by how many grey levels it may differ from what Pillow makes of it.
+# The file, and by how many gray levels it may differ from what Pillow makes of it.
 MODES = {
-    "greyscale JPEG": (_encode(_picture("L"), "JPEG"), 1),
-    "colour JPEG": (_encode(_picture(), "JPEG"), 1),
+    "grayscale JPEG": (_encode(_picture("L"), "JPEG"), 1),
+    "color JPEG": (_encode(_picture(), "JPEG"), 1),
     "progressive JPEG": (_encode(_picture(), "JPEG", progressive=True), 1),
     "CMYK JPEG": (_encode(_picture("CMYK"), "JPEG"), 3),
     "JPEG with an EXIF rotation": (_encode(_picture(), "JPEG", exif=_rotated()), 1),
     "PNG with an EXIF rotation": (_encode(_picture(), "PNG", exif=_rotated()), 0),
-    "colour PNG": (_encode(_picture(), "PNG"), 0),
-    "greyscale PNG": (_encode(_picture("L"), "PNG"), 0),
+    "color PNG": (_encode(_picture(), "PNG"), 0),
+    "grayscale PNG": (_encode(_picture("L"), "PNG"), 0),
     "transparent PNG": (_encode(_picture("RGBA"), "PNG"), 0),
-    "transparent greyscale PNG": (_encode(_picture("LA"), "PNG"), 0),
+    "transparent grayscale PNG": (_encode(_picture("LA"), "PNG"), 0),
     "palette PNG": (_encode(_picture("P"), "PNG"), 0),
-    "palette PNG with a transparent colour": (_encode(_picture("P"), "PNG", transparency=3), 0),
+    "palette PNG with a transparent color": (_encode(_picture("P"), "PNG", transparency=3), 0),
     "1-bit PNG": (_encode(_picture("1"), "PNG"), 0),
     "WebP": (_encode(_picture(), "WEBP", lossless=True), 0),
     "BMP": (_encode(_picture(), "BMP"), 0),
@@ -71,10 +71,10 @@ def test_every_mode_becomes_the_rgb_that_pillow_gives(mode):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bits_become_their_high_eight(channels):
     # 257 g + 3 has the high byte g: 0x0101 g is the byte g twice, and 3 does not carry for g < 253.
-    grey_levels = _ramp()[..., :channels] % 252
-    pixels = grey_levels[..., ::-1].astype(np.uint16) * 257 + 3  # OpenCV writes BGR
+    gray_levels = _ramp()[..., :channels] % 252
+    pixels = gray_levels[..., ::-1].astype(np.uint16) * 257 + 3  # OpenCV writes BGR
     data = cv2.imencode(".png", pixels)[1].tobytes()
-    expected = np.broadcast_to(grey_levels, (HEIGHT, WIDTH, 3))
+    expected = np.broadcast_to(gray_levels, (HEIGHT, WIDTH, 3))
     np.testing.assert_array_equal(decode_image(data, "x.png"), expected)
 
 

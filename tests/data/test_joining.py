@@ -13,11 +13,11 @@ from tests.data import painted
 
 SEEDS = st.integers(0, 2**32 - 1)
 SETTINGS = hypothesis.settings(max_examples=30, deadline=None)
-GREY = (9, 9, 9)
+GRAY = (9, 9, 9)
 SIZES = [(60, 80), (40, 90), (128, 64), (30, 30)]
 
 
-def coloured(number, size):
+def colored(number, size):
     """An image of one object in the middle, in level 255 - 20 * number, and some flag."""
     height, width = size
     box = (width // 4, height // 4, 3 * width // 4, 3 * height // 4)
@@ -32,7 +32,7 @@ def coloured(number, size):
     )
 
 
-EXAMPLES = [coloured(number, size) for number, size in enumerate(SIZES)]
+EXAMPLES = [colored(number, size) for number, size in enumerate(SIZES)]
 
 
 def _mosaic(seed, limits=(0.5, 1.5), min_visibility=0.0, size=(90, 120), examples=EXAMPLES):
@@ -44,7 +44,7 @@ def _mosaic(seed, limits=(0.5, 1.5), min_visibility=0.0, size=(90, 120), example
         size_of=lambda image: fitted_size(image, size),
         factors=rng.uniform(*limits, 4).tolist(),
         min_visibility=min_visibility,
-        colour=GREY,
+        color=GRAY,
         out=out,
     )
     return joined, out

@@ -4,7 +4,7 @@ import pytest
 from ioub_jax.data.occlusion import cover, cut, random_cutout, shares_inside
 from tests.data import painted
 
-COLOUR = (1, 2, 3)
+COLOR = (1, 2, 3)
 
 
 def test_shares_inside_of_windows():
@@ -42,9 +42,9 @@ def test_a_cutout_covers_as_much_as_it_says_and_tells_of_what_it_hides(channels)
             np.random.default_rng(seed),
             probability=1.0,
             min_visibility=0.5,
-            colour=COLOUR[:channels],
+            color=COLOR[:channels],
         )
-        painted_over = (done.image == COLOUR[:channels]).all(axis=-1)
+        painted_over = (done.image == COLOR[:channels]).all(axis=-1)
         rows, columns = np.nonzero(painted_over)
         area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
         assert area == painted_over.sum()  # one rectangle
@@ -61,7 +61,7 @@ def test_a_cutout_covers_as_much_as_it_says_and_tells_of_what_it_hides(channels)
 
 def test_a_cutout_has_its_probability_and_its_own_draws():
     few, many = painted.rectangles(10, 10, []), painted.rectangles(30, 40, [(2, 2, 8, 8)])
-    how = {"min_visibility": 0.5, "colour": COLOUR}
+    how = {"min_visibility": 0.5, "color": COLOR}
     done = []
     for seed in range(1000):
         rng, other = np.random.default_rng(seed), np.random.default_rng(seed)

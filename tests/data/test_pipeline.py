@@ -119,7 +119,7 @@ def test_flips_come_in_all_four_kinds(source):
         ):
             image, mirrored = image[: size[0], : size[1]], mirrored[: size[0], : size[1]]
             axes = [(), (1,), (0,), (0, 1)]
-            # Interpolation rounds a mirrored image differently by a grey level.
+            # Interpolation rounds a mirrored image differently by a gray level.
             near = [np.abs(np.flip(image, a).astype(int) - mirrored).max() <= 2 for a in axes]
             kinds.add(axes[near.index(True)])
     assert kinds == {(), (1,), (0,), (0, 1)}

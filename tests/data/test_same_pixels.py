@@ -29,18 +29,18 @@ LEAVE = "or leave it out."
 
 
 def _of_mode(mode):
-    grey = PIL.Image.fromarray(NOISE[..., 0])
+    gray = PIL.Image.fromarray(NOISE[..., 0])
     if mode == "I;16B":
         return PIL.Image.frombytes(mode, (WIDTH, HEIGHT), DEEP.astype(">u2").tobytes())
     if mode.startswith("I;16"):
         return PIL.Image.frombytes(mode, (WIDTH, HEIGHT), DEEP.astype("<u2").tobytes())
     if mode == "I":
         return PIL.Image.fromarray(DEEP.astype(np.int32))
-    image = (grey if mode in ("1", "L", "F", "LA", "PA") else PIL.Image.fromarray(NOISE)).convert(
+    image = (gray if mode in ("1", "L", "F", "LA", "PA") else PIL.Image.fromarray(NOISE)).convert(
         mode
     )
     if mode in ("LA", "RGBA"):
-        image.putalpha(grey.rotate(90).resize(grey.size))
+        image.putalpha(gray.rotate(90).resize(gray.size))
     return image
 
 
@@ -149,9 +149,9 @@ def test_a_value_beyond_the_bit_depth_is_named_with_the_flag():
 @pytest.mark.parametrize(
     "data", [png(DEEP[..., None].repeat(3, 2)), tiff(DEEP[..., None].repeat(3, 2))]
 )
-def test_colours_whose_low_bits_pillow_drops_are_refused_where_they_matter(data):
+def test_colors_whose_low_bits_pillow_drops_are_refused_where_they_matter(data):
     image = PIL.Image.open(io.BytesIO(data))
-    with pytest.raises(DataError, match=r"16-bit colours, but Pillow's mode RGB keeps only 8 bits"):
+    with pytest.raises(DataError, match=r"16-bit colors, but Pillow's mode RGB keeps only 8 bits"):
         pixels_of_pillow(image, reading=Reading(bit_depth=14))
     np.testing.assert_array_equal(pixels_of_pillow(image), decode_image(data, "x"))
 
@@ -174,13 +174,13 @@ REFUSED_FILES = {
         "is 64-bit float, which cannot be read; convert it to 8 or 16 bits",
     ),
     "signed": (tiff(BANDS.astype(np.int16), kind=2), "is 16-bit signed, which cannot be read"),
-    "4 bands": (tiff(BANDS.repeat(4, 2), extra=(0,)), "has 4 bands that are not RGB, grey or"),
+    "4 bands": (tiff(BANDS.repeat(4, 2), extra=(0,)), "has 4 bands that are not RGB, gray or"),
     "4 bands of 16 bits": (
         tiff(BANDS.astype(np.uint16).repeat(4, 2), extra=(0,)),
-        "has 4 bands that are not RGB, grey or either with transparency",
+        "has 4 bands that are not RGB, gray or either with transparency",
     ),
-    "7 bands, said to be grey": (
-        tiff(BANDS.repeat(7, 2), colours=1, extra=(0,) * 6),
+    "7 bands, said to be gray": (
+        tiff(BANDS.repeat(7, 2), colors=1, extra=(0,) * 6),
         "has 7 bands that are not RGB",
     ),
     "2 bands": (tiff(BANDS.repeat(2, 2), extra=(0,)), "has 2 bands that are not RGB"),
@@ -311,9 +311,9 @@ class OnAnAccelerator:
 
 def test_arrays_of_any_library_are_images():
     np.testing.assert_array_equal(pixels_of_array(OfAnotherLibrary(NOISE)), NOISE)
-    grey = np.repeat(NOISE[..., :1], 3, axis=2)
+    gray = np.repeat(NOISE[..., :1], 3, axis=2)
     for image in (NOISE[..., 0], NOISE[..., :1]):
-        np.testing.assert_array_equal(pixels_of_array(OfAnotherLibrary(image)), grey)
+        np.testing.assert_array_equal(pixels_of_array(OfAnotherLibrary(image)), gray)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ SHAPE = (2, 4, 5, 3)
 
 
 def _send(memory, level, shape=SHAPE):
-    """What a worker does with a batch of images of one grey level."""
+    """What a worker does with a batch of images of one gray level."""
     name, images = memory.take(shape)
     images[:] = level
     return SharedBatch(name, shape, {"labels": np.array([level])})

@@ -10,13 +10,13 @@ from ioub_jax.data import ssd_transforms
 from ioub_jax.data.sources.example import create_example
 from ioub_jax.data.ssd_transforms import expand, minimum_iou_crop, photometric_distortion
 
-COLOUR = (124, 116, 104)
+COLOR = (124, 116, 104)
 SEEDS = st.integers(0, 2**32 - 1)
 SETTINGS = hypothesis.settings(max_examples=25, deadline=None)
 
 
 def _example(boxes, height=60, width=80, crowd=None):
-    """Black, with box k painted in grey level 100 + 20 k."""
+    """Black, with box k painted in gray level 100 + 20 k."""
     image = np.zeros((height, width, 3), np.uint8)
     for position, (left, top, right, bottom) in enumerate(boxes):
         image[top:bottom, left:right] = 100 + 20 * position
@@ -46,7 +46,7 @@ def examples(draw):
 def transformed(example, seed):
     return [
         photometric_distortion(example, np.random.default_rng(seed)),
-        expand(example, np.random.default_rng(seed), colour=COLOUR),
+        expand(example, np.random.default_rng(seed), color=COLOR),
         minimum_iou_crop(example, np.random.default_rng(seed)),
     ]
 
@@ -75,7 +75,7 @@ def test_the_content_does_not_change_what_is_drawn_next():
     few, many = _example([]), _example([(0, 0, 70, 50), (10, 10, 15, 15)])
     for transform in (
         photometric_distortion,
-        lambda example, rng: expand(example, rng, colour=COLOUR),
+        lambda example, rng: expand(example, rng, color=COLOR),
         minimum_iou_crop,
     ):
         after = []
@@ -105,11 +105,9 @@ class FixedDraws:
         return self._order
 
 
-def _distort(colour, gates, amounts, **rest):
-    """What becomes of a colour; gates are 0 for a step that is done and 1 for one that is not."""
-    example = create_example(
-        np.zeros(0), np.zeros(0), 0, image=np.full((3, 4, 3), colour, np.uint8)
-    )
+def _distort(color, gates, amounts, **rest):
+    """What becomes of a color; gates are 0 for a step that is done and 1 for one that is not."""
+    example = create_example(np.zeros(0), np.zeros(0), 0, image=np.full((3, 4, 3), color, np.uint8))
     rest = {"contrast_first": True, **rest}
     image = photometric_distortion(example, FixedDraws(gates, amounts, **rest)).image
     assert (image == image[0, 0]).all()
@@ -120,7 +118,7 @@ def test_brightness_and_contrast():
     amounts = (0.5, -0.5, 0, 0)  # +16, times 1 - .25
     assert _distort((10, 100, 250), (0, 1, 1, 1, 1), amounts) == [26, 116, 255]
     assert _distort((8, 100, 252), (1, 0, 1, 1, 1), amounts) == [6, 75, 189]
-    # Before the colours there is no clipping in between: .75 (252 + 16) = 201.
+    # Before the colors there is no clipping in between: .75 (252 + 16) = 201.
     assert _distort((8, 100, 252), (0, 0, 1, 1, 1), amounts) == [18, 87, 201]
     # Afterwards there is: .75 * 255 = 191.25.
     both = _distort((8, 100, 252), (0, 0, 1, 1, 1), amounts, contrast_first=False)
@@ -128,13 +126,13 @@ def test_brightness_and_contrast():
     assert _distort((10, 100, 250), (1, 1, 1, 1, 1), amounts) == [10, 100, 250]
 
 
-@pytest.mark.parametrize("colour", [(200, 40, 60), (30, 90, 220), (250, 130, 0), (77, 77, 77)])
+@pytest.mark.parametrize("color", [(200, 40, 60), (30, 90, 220), (250, 130, 0), (77, 77, 77)])
 @pytest.mark.parametrize(("saturation", "hue"), [(1.0, 1.0), (-1.0, 0.0), (0.4, -0.7)])
-def test_saturation_and_hue_agree_with_colorsys(colour, saturation, hue):
-    h, s, v = colorsys.rgb_to_hsv(*(level / 255 for level in colour))
+def test_saturation_and_hue_agree_with_colorsys(color, saturation, hue):
+    h, s, v = colorsys.rgb_to_hsv(*(level / 255 for level in color))
     h, s = (h + 18 * hue / 360) % 1.0, min(s * (1 + 0.5 * saturation), 1.0)
     expected = 255 * np.array(colorsys.hsv_to_rgb(h, s, v))
-    found = _distort(colour, (1, 1, 0, 0, 1), (0, 0, saturation, hue))
+    found = _distort(color, (1, 1, 0, 0, 1), (0, 0, saturation, hue))
     # A byte of hue is 1.4 degrees; rounding it twice is off by up to 1.4 / 60 of 255 levels.
     np.testing.assert_allclose(found, expected, atol=7)
 
@@ -146,25 +144,25 @@ def test_channels_are_reordered():
 def test_each_distortion_is_done_half_of_the_time():
     rng = np.random.default_rng(0)
     example = create_example(np.zeros(0), np.zeros(0), 0, image=np.full((1, 1, 3), 90, np.uint8))
-    grey = np.array([photometric_distortion(example, rng).image[0, 0, 0] for _ in range(1000)])
-    # A grey pixel has no hue or saturation and stays unless brightness (1/2) or contrast (1/2)
+    gray = np.array([photometric_distortion(example, rng).image[0, 0, 0] for _ in range(1000)])
+    # A gray pixel has no hue or saturation and stays unless brightness (1/2) or contrast (1/2)
     # change it. Brightness within .5 of 32 levels or a contrast below .5 / 45 change nothing:
     # 1/64 and 1/90. (1/2 + 1/128) (1/2 + 1/180) = .257; three standard deviations are .041.
-    assert abs((grey == 90).mean() - 0.257) < 0.042
-    assert 29 <= grey.min() < 45 and 150 < grey.max() <= 183  # .5 (90 - 32) and 1.5 (90 + 32)
+    assert abs((gray == 90).mean() - 0.257) < 0.042
+    assert 29 <= gray.min() < 45 and 150 < gray.max() <= 183  # .5 (90 - 32) and 1.5 (90 + 32)
 
 
 @SETTINGS
 @hypothesis.given(SEEDS)
 def test_boxes_follow_their_pixels_onto_a_larger_canvas(seed):
     example = _example([(10, 20, 30, 50)])
-    expanded = expand(example, np.random.default_rng(seed), colour=COLOUR)
+    expanded = expand(example, np.random.default_rng(seed), color=COLOR)
     left, top, right, bottom = expanded.boxes[0].astype(int)
     assert (expanded.image[top:bottom, left:right] == 100).all()
     assert (expanded.image == 100).all(axis=-1).sum() == 20 * 30
     height, width = expanded.image.shape[:2]
-    # The rest of the image is black, everything around it has the canvas's colour.
-    assert (expanded.image == COLOUR).all(axis=-1).sum() == height * width - 60 * 80
+    # The rest of the image is black, everything around it has the canvas's color.
+    assert (expanded.image == COLOR).all(axis=-1).sum() == height * width - 60 * 80
     assert expanded.area.tolist() == example.area.tolist()
 
 
@@ -172,7 +170,7 @@ def test_expansion_is_done_half_of_the_time_up_to_its_ratio():
     example = _example([], height=100, width=100)
     rng = np.random.default_rng(0)
     sides = np.array(
-        [expand(example, rng, max_ratio=2.0, colour=COLOUR).image.shape[0] for _ in range(1000)]
+        [expand(example, rng, max_ratio=2.0, color=COLOR).image.shape[0] for _ in range(1000)]
     )
     # Of those that are done 1/100 have a ratio below 1.01: .5 + .005, three deviations .047.
     assert abs((sides == 100).mean() - 0.505) < 0.048
@@ -199,7 +197,7 @@ def test_cropped_boxes_cover_what_is_visible_of_their_objects():
             ]
 
 
-def test_an_object_stays_if_its_centre_is_inside():
+def test_an_object_stays_if_its_center_is_inside():
     whole = {0: 30 * 20, 1: 30 * 35}
     example = _example([(10, 10, 40, 30), (45, 20, 75, 55)])
     dropped = 0
@@ -239,11 +237,11 @@ def test_the_window_overlaps_every_object_as_much_as_its_mode_asks():
             shared = max(across, 0) * max(down, 0)
             areas = (right - left) * (bottom - top) + np.prod(window[2:] - window[:2])
             ious.append(shared / (areas - shared))
-        # No two objects this large can be half covered without a centre inside.
+        # No two objects this large can be half covered without a center inside.
         assert fits == (min(ious) >= 0.5)
 
 
-def test_a_window_holds_the_centre_of_some_object():
+def test_a_window_holds_the_center_of_some_object():
     # The only object lies in a corner: a window without it is never taken.
     for cropped in _crops(_example([(0, 0, 8, 6)])):
         assert cropped.labels.tolist() == [0]
@@ -253,7 +251,7 @@ def test_a_crowd_has_no_say_but_keeps_its_visible_part():
     objects = [(20, 10, 70, 50), (0, 0, 40, 60)]
     alone, with_crowd = _example(objects[:1]), _example(objects, crowd=[False, True])
     with_crowd = dataclasses.replace(with_crowd, image=alone.image)
-    without_its_centre = 0
+    without_its_center = 0
     for expected, cropped in zip(_crops(alone), _crops(with_crowd), strict=True):
         np.testing.assert_array_equal(cropped.image, expected.image)
         np.testing.assert_array_equal(cropped.boxes[0], expected.boxes[0])
@@ -261,9 +259,9 @@ def test_a_crowd_has_no_say_but_keeps_its_visible_part():
         if cropped.crowd.any():
             left, _, right, _ = cropped.boxes[1]
             assert left == 0
-            without_its_centre += right < 20
-    # The crowd's centre is at x = 20: less than 20 columns are visible without it.
-    assert without_its_centre > 10
+            without_its_center += right < 20
+    # The crowd's center is at x = 20: less than 20 columns are visible without it.
+    assert without_its_center > 10
 
 
 def test_an_image_too_long_for_any_window_stays_whole():

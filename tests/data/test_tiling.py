@@ -95,7 +95,7 @@ def test_crowds_and_regions_stay_what_they_are():
         boxes, (32, 200), crowd=np.array([True, False]), ignored=np.array([False, True])
     )
     # The third tile, from 64 on, has nothing; the second shows 32 of 64, the third of the first
-    # tile's neighbours begins at 32.
+    # tile's neighbors begins at 32.
     tiles = cut(whole, Tiling(32, 0.0, visibility=1.0)).annotations
     assert tiles.counts.tolist() == [2, 2, 0, 0, 0, 0, 0]
     assert tiles.crowd.tolist() == [True, False] * 2

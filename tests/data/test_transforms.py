@@ -23,7 +23,7 @@ JITTER = {"size": (40, 60), "canvas": (48, 64), "limits": (0.1, 2.0)}
 
 
 def _painted(height, width, boxes):
-    """Black, with box k painted in grey level 100 + 50 k."""
+    """Black, with box k painted in gray level 100 + 50 k."""
     image = np.zeros((height, width, 3), np.uint8)
     for position, (left, top, right, bottom) in enumerate(boxes):
         image[top:bottom, left:right] = 100 + 50 * position
@@ -137,7 +137,7 @@ def test_boxes_follow_their_pixels_through_a_resize(canvas):
     assert resized.image.shape[0] == canvas[0] or resized.image.shape[1] == canvas[1]
     assert resized.image.shape[0] * 60 == resized.image.shape[1] * 40
     for position, box in enumerate(resized.boxes):
-        # Interpolation keeps the exact grey level inside; its rim is at most two pixels at 4x.
+        # Interpolation keeps the exact gray level inside; its rim is at most two pixels at 4x.
         found = np.array(_find(resized.image, 100 + 50 * position))
         assert np.abs(found - box).max() <= (2 if canvas[0] > 40 and canvas[1] > 60 else 0)
     sides = resized.boxes[:, 2:] - resized.boxes[:, :2]

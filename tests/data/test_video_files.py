@@ -7,14 +7,14 @@ from ioub_jax.data.video_files import CODECS, VideoFile, VideoWriter
 
 
 def frame(number):
-    """Left half red, the right half of a grey that tells the number."""
+    """Left half red, the right half of a gray that tells the number."""
     pixels = np.full((48, 64, 3), 20 * number, np.uint8)
     pixels[:, :32] = (200, 0, 0)
     return pixels
 
 
 @pytest.mark.parametrize("suffix", CODECS)
-def test_frames_come_back_in_their_order_and_colours(tmp_path, suffix):
+def test_frames_come_back_in_their_order_and_colors(tmp_path, suffix):
     path = tmp_path / f"clip{suffix}"
     writer = VideoWriter(path, (48, 64), 12.5)
     for number in range(5):

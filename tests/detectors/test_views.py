@@ -20,7 +20,7 @@ def test_an_image_is_scaled_with_its_canvas():
     images = np.uint8([[[0, 100], [0, 100]]])[..., None]
     assert np.asarray(views.scaled(jnp.asarray(images), (1, 1)))[0, 0, 0, 0] == 50
     larger = np.asarray(views.scaled(jnp.asarray(images), (2, 4)))
-    # Centres at .25, .75, 1.25 and 1.75 pixels of the image, whose own are at .5 and 1.5.
+    # Centers at .25, .75, 1.25 and 1.75 pixels of the image, whose own are at .5 and 1.5.
     assert larger[0, :, :, 0].tolist() == [[0, 25, 75, 100]] * 2 and larger.dtype == np.uint8
     same = jnp.asarray(images)
     assert views.scaled(same, (2, 2)) is same

@@ -58,7 +58,7 @@ def test_the_anchors_are_those_of_the_detector(config, ratios):
 
 
 def test_small_boxes_are_out_of_reach(config):
-    # Around 36, the centre of a cell, the smallest anchor is 32 px: a square of 20 has IoU
+    # Around 36, the center of a cell, the smallest anchor is 32 px: a square of 20 has IoU
     # (20 / 32)^2 = .39 and one of 24 has .5625.
     boxes = np.array([[26, 26, 46, 46], [24, 24, 48, 48]])
     annotations = annotations_of(boxes, sizes=[(128, 192)])

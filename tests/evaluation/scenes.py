@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation.small_data import annotation, data_set, detection
 
-# The bounds of COCO's areas are 32 * 32 and 96 * 96, and they are in both their neighbours.
+# The bounds of COCO's areas are 32 * 32 and 96 * 96, and they are in both their neighbors.
 SIDES = (8.0, 16.0, 32.0, 64.0, 96.0, 128.0, float(np.nextafter(32.0, 0.0)), 96.0000001, 0.0)
 AREAS = (None, 0.0, 1024.0, 1023.9999, 9216.0, 9216.5, 1e10, 2e10)
 

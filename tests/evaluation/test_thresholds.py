@@ -57,7 +57,7 @@ def test_equal_scores_are_kept_together():
 
 
 def test_the_threshold_keeps_exactly_what_it_says():
-    """Neighbours in float64, between which there is nothing, and the same far from each other."""
+    """Neighbors in float64, between which there is nothing, and the same far from each other."""
     truth = data_set([annotation(1, [0, 0, 10, 10])])
     for lower in (0.5, 0.49999999999999994, 0.0, -3.0):
         found = [

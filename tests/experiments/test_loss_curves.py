@@ -35,7 +35,7 @@ def test_the_mean_of_wise_iou_is_given_and_no_weight_is_in_the_curves():
 @pytest.mark.slow
 def test_every_loss_is_drawn(tmp_path):
     drawn = {arm for arms in loss_curves._ROWS.values() for arm in arms}
-    # Which normalises in a batch of one positive, and is the plain loss there.
+    # Which normalizes in a batch of one positive, and is the plain loss there.
     assert set(loss_arms.LOCALIZATION) - drawn == {"iou_balanced_dynamic"}
     loss_curves.draw(tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:

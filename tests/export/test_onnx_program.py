@@ -130,14 +130,14 @@ def many_boxes(suppression="nms", family="retinanet", **model):
 
 
 def images_of_all_kinds(height, width):
-    """Random, one colour, a pattern that repeats itself; one that is smaller, and an empty one."""
+    """Random, one color, a pattern that repeats itself; one that is smaller, and an empty one."""
     random = random_images(1, height, width)
     repeats = (height // 16 + 1, width // 16 + 1, 1)
     pattern = np.tile(random[0, :16, :16], repeats)[None, :height, :width]
     whole = (height, width)
     return {
         "random": (random, whole),
-        "one colour": (np.full_like(random, 128), whole),
+        "one color": (np.full_like(random, 128), whole),
         "pattern": (pattern, whole),
         "smaller": (random, (height // 2, width // 3)),
         "empty": (random, (0, 0)),  # no box has an area: nothing is found

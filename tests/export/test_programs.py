@@ -213,9 +213,9 @@ def test_what_is_outside_of_an_image_does_not_matter(detector):
     images = random_images(2, 64, 64)
     sizes = np.array([[40, 64], [64, 21]], np.int32)
     padded = np.asarray(exporting._padded(images, sizes))
-    colour = (124, 116, 104)
-    assert (padded[0, :40] == images[0, :40]).all() and (padded[0, 40:] == colour).all()
-    assert (padded[1, :, :21] == images[1, :, :21]).all() and (padded[1, :, 21:] == colour).all()
+    color = (124, 116, 104)
+    assert (padded[0, :40] == images[0, :40]).all() and (padded[0, 40:] == color).all()
+    assert (padded[1, :, :21] == images[1, :, :21]).all() and (padded[1, :, 21:] == color).all()
 
 
 def test_a_program_may_find_what_has_the_best_score_of_its_class():

@@ -75,7 +75,7 @@ def of_all(boxes, targets):
 
 # ------------------------------------------------------------------ by hand
 
-# Overlap 2 x 2 of areas 8 and 8: IoU 4 / 12. Hull 4 x 4, c^2 = 32; centres (2, 1) and (2, 2).
+# Overlap 2 x 2 of areas 8 and 8: IoU 4 / 12. Hull 4 x 4, c^2 = 32; centers (2, 1) and (2, 2).
 BOX, TARGET = np.array([0.0, 0.0, 4.0, 2.0], "f4"), np.array([1.0, 0.0, 3.0, 4.0], "f4")
 EIOU = 2 / 3 + 1 / 32 + (2 / 4) ** 2 + (2 / 4) ** 2
 SHAPE = 2 * (1 - math.exp(-2 / 4)) ** 4
@@ -86,7 +86,7 @@ PIOU = 2 - 1 / 3 - math.exp(-(P**2))
 BY_HAND = {
     "eiou": EIOU,
     "focal_eiou": math.sqrt(1 / 3) * EIOU,
-    # The centres lie above each other: L = 0.
+    # The centers lie above each other: L = 0.
     "siou": 2 / 3 + (1 - math.exp(-2 * (1 / 4) ** 2) + SHAPE) / 2,
     # Corners 1 and sqrt 5 apart, the image's diagonal is 5.
     "mpdiou": 2 / 3 + 1 / 25 + 5 / 25,
@@ -116,7 +116,7 @@ def test_siou_of_an_oblique_offset():
 
 
 def test_inner_and_focaler_by_hand():
-    # Halves: 2 x 1 and 1 x 2 about the same centres meet in 1 x .5 of 3.5.
+    # Halves: 2 x 1 and 1 x 2 about the same centers meet in 1 x .5 of 3.5.
     np.testing.assert_allclose(losses.iou_loss(BOX, TARGET, inner=0.5), 6 / 7, rtol=1e-6)
     found = losses.iou_loss(BOX, TARGET, focaler=(0.1, 0.6))
     np.testing.assert_allclose(found, 1 - (1 / 3 - 0.1) / 0.5, rtol=1e-6)

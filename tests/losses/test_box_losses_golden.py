@@ -142,7 +142,7 @@ def test_value_and_gradient(found, family):
 def test_at_kinks(found, family):
     values, gradient = found[family, "edge"]
     expected = VALUES[f"{family}/edge|out|loss"]
-    defined = np.isfinite(expected)  # Paddle's SIoU is NaN where centres coincide
+    defined = np.isfinite(expected)  # Paddle's SIoU is NaN where centers coincide
     assert defined.sum() >= 4
     np.testing.assert_allclose(
         values[defined], expected[defined], rtol=1e-6, atol=ADDED.get(family, 5e-8)

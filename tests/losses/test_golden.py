@@ -11,7 +11,7 @@ from ioub_jax import boxes as box_ops
 from ioub_jax import losses
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
-# The authors add this to the denominator of the normaliser.
+# The authors add this to the denominator of the normalizer.
 EPS = 1e-6
 
 

@@ -79,7 +79,7 @@ def test_classification_weights_by_hand():
     np.testing.assert_allclose(weights, [0.0625 * 8, 0.25 * 8, 0.0, 1.0], rtol=1e-6)
 
 
-def test_the_dynamic_normaliser_of_localization():
+def test_the_dynamic_normalizer_of_localization():
     # Equation 5 is equation 2 of the localization loss.
     loss, ious, positive = jnp.array([1.0, 3.0]), jnp.array([1.0, 0.25]), jnp.array([True, True])
     weights = losses.iou_balanced_classification_weights(loss, ious, positive, eta=0.5)
@@ -211,7 +211,7 @@ def test_no_gradient_reaches_a_box_through_a_weight():
     np.testing.assert_array_equal(gradient, 0.0)
 
 
-def test_no_gradient_flows_through_the_normaliser():
+def test_no_gradient_flows_through_the_normalizer():
     logits, labels = jnp.linspace(-1, 1, 6).reshape(2, 3), jnp.array([0, 2])
     ious = jnp.array([0.9, 0.3])
     weights = losses.iou_balanced_classification_weights(
@@ -288,7 +288,7 @@ def test_extremes_are_finite_with_finite_gradients(eta, eps, logit, ious, labels
         ([0.0, 1.0], [1.0, 1e-38], [True, True]),
     ],
 )
-def test_a_scope_without_a_normaliser_has_weight_1(loss, ious, positive):
+def test_a_scope_without_a_normalizer_has_weight_1(loss, ious, positive):
     weights = weights_of[None](np.array(loss), np.array(ious), np.array(positive), 1.5)
     np.testing.assert_array_equal(weights, 1.0)
 
@@ -320,7 +320,7 @@ def test_a_scope_of_tiny_ious_does_not_vanish():
     np.testing.assert_allclose(weights, [2 / 3, 4 / 3], rtol=1e-6)
 
 
-def test_vmap_normalises_each_image_by_itself():
+def test_vmap_normalizes_each_image_by_itself():
     random = np.random.default_rng(0)
     loss, ious = random.uniform(size=(2, IMAGES, ANCHORS)).astype(np.float32)
     positive = random.uniform(size=(IMAGES, ANCHORS)) < 0.5
@@ -328,7 +328,7 @@ def test_vmap_normalises_each_image_by_itself():
     np.testing.assert_allclose(mapped, weights_of[-1](loss, ious, positive, 1.5), rtol=1e-6)
 
 
-def test_sharded_arrays_have_one_global_normaliser():
+def test_sharded_arrays_have_one_global_normalizer():
     random = np.random.default_rng(0)
     loss, ious = random.uniform(size=(2, 16, 5)).astype(np.float32)
     positive = random.uniform(size=(16, 5)) < 0.5

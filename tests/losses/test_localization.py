@@ -12,7 +12,7 @@ FIRST = np.array([0.0, 0.0, 2.0, 2.0], np.float32)
 SECOND = np.array([1.0, 0.0, 3.0, 2.0], np.float32)
 # Overlap 1 x 2, union 4 + 4 - 2.
 IOU = 1 / 3
-# Centres 1 apart, hull 3 x 2; one shape.
+# Centers 1 apart, hull 3 x 2; one shape.
 PENALTY = {"iou": 0.0, "giou": 0.0, "diou": 1 / 13, "ciou": 1 / 13}
 
 
@@ -125,7 +125,7 @@ def test_iou_loss_of_any_boxes_is_small_with_finite_gradients(kind):
 
 
 def test_loss_of_a_box_that_is_turned_over():
-    # Corners x 3 and 1, y 0 and 2: no area. Centres (2, 1) and (5, 1); hull 1..6 by 0..2, so the
+    # Corners x 3 and 1, y 0 and 2: no area. Centers (2, 1) and (5, 1); hull 1..6 by 0..2, so the
     # penalty of DIoU is 9 / (25 + 4); GIoU's hull of 10 has 4 covered.
     boxes, target = jnp.array([3.0, 0.0, 1.0, 2.0]), jnp.array([4.0, 0.0, 6.0, 2.0])
     np.testing.assert_allclose(losses.iou_loss(boxes, target, kind="diou"), 1 + 9 / 29, rtol=1e-6)

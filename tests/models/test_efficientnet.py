@@ -54,7 +54,7 @@ def test_an_inverted_bottleneck_by_hand():
     variables = block.init(jax.random.key(0), x, train=True)
     # The channels of the expansion are 2 x and -x; ReLU6 leaves (2, 4, 6) and zeros.
     variables["params"]["expand_conv"]["kernel"] = jnp.array([2.0, -1.0]).reshape(1, 1, 1, 2)
-    # Every pixel and its left neighbour: 2, 6, 10, after ReLU6 2, 6, 6.
+    # Every pixel and its left neighbor: 2, 6, 10, after ReLU6 2, 6, 6.
     shifts = jnp.zeros((3, 3, 1, 2)).at[1, :2].set(1.0)
     variables["params"]["depthwise_conv"]["kernel"] = shifts
     # The projection has no activation: -2, -6, -6, and x is added.

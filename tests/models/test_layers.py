@@ -15,7 +15,7 @@ from ioub_jax.weights.weight_files import read_state_dict
 
 
 def normed(norm, momentum=0.9):
-    """What says how it normalises."""
+    """What says how it normalizes."""
     return types.SimpleNamespace(
         norm=norm, norm_epsilon=1e-5, norm_momentum=momentum, dtype=jnp.float32
     )

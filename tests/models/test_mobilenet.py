@@ -84,7 +84,7 @@ def test_an_inverted_bottleneck_by_hand():
     # The channels of the expansion are x and -x; hard swish leaves (3, 4, 5), and zeros for what is
     # below -3.
     params["expand_conv"]["kernel"] = jnp.array([1.0, -1.0]).reshape(1, 1, 1, 2)
-    # Every pixel and its left neighbour: 3, 7, 9.
+    # Every pixel and its left neighbor: 3, 7, 9.
     params["depthwise_conv"]["kernel"] = jnp.zeros((3, 3, 1, 2)).at[1, :2].set(1.0)
     # The mean of 3, 7, 9 is 19 / 3, of which one of eight channels gets 3 / 19: 1. The excitation
     # of the first channel is hard sigmoid of 2 * 1 - 2 = 0, one half.

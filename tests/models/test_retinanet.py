@@ -62,7 +62,7 @@ def test_the_order_of_predictions_is_row_column_anchor():
     head = retinanet_network.Head(outputs=2, anchors=3, width=4, depth=0, norm="none")
     x = jnp.zeros((1, 2, 2, 5)).at[0, 1, 0].set(1.0)
     variables = head.init(jax.random.key(0), (x,))
-    # Only the centre tap of the kernel, which then sees nothing but its own location; output
+    # Only the center tap of the kernel, which then sees nothing but its own location; output
     # channel c of a location is anchor c // 2, value c % 2.
     kernel = jnp.zeros((3, 3, 5, 6)).at[1, 1, 0].set(jnp.arange(1.0, 7.0))
     variables = {"params": {"output": {"kernel": kernel, "bias": jnp.zeros(6)}}}
@@ -137,7 +137,7 @@ def test_upsampling_doubles_and_cuts():
     np.testing.assert_array_equal(fpn.upsample_to(x, 3, 3)[0, :, :, 0], expected)
 
 
-def test_images_are_normalised_with_imagenets_statistics():
+def test_images_are_normalized_with_imagenets_statistics():
     model = defaults.get_config().model
     pixels = jnp.array([[124, 116, 104], [0, 255, 0]], jnp.uint8)
     # (124 - 123.675) / 58.395 = .00557, (116 - 116.28) / 57.12 = -.00490, (104 - 103.53) / 57.375

@@ -105,13 +105,13 @@ def test_the_order_of_predictions_is_row_column_anchor():
         pixel_mean=(0.0, 0.0, 0.0),
         pixel_std=(1.0, 1.0, 1.0),
     )
-    # One pixel, at row 1 and column 0, is (10, 0, 0); its normalised vector is (1, 0, 0).
+    # One pixel, at row 1 and column 0, is (10, 0, 0); its normalized vector is (1, 0, 0).
     x = jnp.zeros((1, 2, 2, 3)).at[0, 1, 0, 0].set(10.0)
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), x, train=False))
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), variables["params"])
     params["l2_norm"]["scale"] = jnp.ones(3)
     for level in range(2):
-        # Only the centre tap of the kernel, which then sees nothing but its own location.
+        # Only the center tap of the kernel, which then sees nothing but its own location.
         head = params[f"classification_heads_{level}"]
         head["kernel"] = head["kernel"].at[1, 1, 0].set(jnp.arange(1.0, 7.0))
     predictions = model.apply({"params": params}, x, train=False).per_anchor()

@@ -76,7 +76,7 @@ def test_fc6_reaches_six_cells_far():
         taps = (slice(None),) * 2 if name == "fc6" else (middle, middle)
         layer["kernel"] = kernel.at[*taps, 0, 0].set(1.0)
     _, fc7 = jax.jit(model.apply)({"params": params}, images)
-    # Rows 7 - 6, 7 and 7 + 6, each with its neighbours.
+    # Rows 7 - 6, 7 and 7 + 6, each with its neighbors.
     seen = np.isin(np.arange(15), [0, 1, 2, 6, 7, 8, 12, 13, 14])
     np.testing.assert_array_equal(fc7[0, :, :, 0], np.float32(seen[:, None] & seen[None, :]))
 

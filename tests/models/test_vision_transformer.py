@@ -61,7 +61,7 @@ def test_resizing_is_that_of_jax(new):
 
 
 def test_resizing_by_hand():
-    # Two values to four: their centres are .5 apart, at -.25, .25, .75 and 1.25 of the values'
+    # Two values to four: their centers are .5 apart, at -.25, .25, .75 and 1.25 of the values'
     # places 0 and 1. Keys' kernel: k(.25) = 1.5/64 - 2.5/16 + 1 = .8671875,
     # k(.75) = 1.5 * 27/64 - 2.5 * 9/16 + 1 = .2265625 and k(1.25) = -.5 * 125/64 + 2.5 * 25/16
     # - 5 + 2 = -.0703125. The first is .8671875 and -.0703125 over their sum.

@@ -15,7 +15,7 @@ BOUND = {4: 6e-6, 2: 1.2e-6}
 
 @pytest.mark.parametrize("tile", [4, 2])
 def test_the_matrices_are_exact(tile):
-    # One dimension, exact fractions: A^T ((G k) * (B^T d)) is the sum over three neighbours,
+    # One dimension, exact fractions: A^T ((G k) * (B^T d)) is the sum over three neighbors,
     # y_i = d_i k_0 + d_i+1 k_1 + d_i+2 k_2. It is linear in k and in d, so unit vectors are enough.
     exact = np.vectorize(lambda x: Fraction(x).limit_denominator(100), otypes=[object])
     inputs, kernel, outputs = (
@@ -30,7 +30,7 @@ def test_the_matrices_are_exact(tile):
 
 def test_a_tile_of_2x2_by_hand():
     # Of the map below and a kernel that is 1 but for 2 in its middle, one zero around: the sum of
-    # the neighbours and itself once more. 1+2+4+5 + 1 = 13, 1+2+3+4+5+6 + 2 = 23, ...
+    # the neighbors and itself once more. 1+2+4+5 + 1 = 13, 1+2+3+4+5+6 + 2 = 23, ...
     x = jnp.arange(1.0, 10.0).reshape(1, 3, 3, 1)
     kernel = jnp.ones((3, 3, 1, 1)).at[1, 1].set(2.0)
     expected = [[13, 23, 19], [31, 50, 39], [31, 47, 37]]
@@ -110,7 +110,7 @@ def test_the_error_of_a_layer_of_a_head_is_small():
         near(winograd.gradient_by_kernel(maps, gradients, tile=tile), by_kernel)
 
 
-def test_small_maps_share_a_product_with_their_neighbours():
+def test_small_maps_share_a_product_with_their_neighbors():
     # Tiles of 4x4 of one image: 81, 16, 4, 100 and 1; fewer than 64 are few.
     maps = tuple(jnp.zeros((1, size, size, 1)) for size in (36, 16, 8, 40, 4))
     assert winograd._groups(maps, 4) == [[0], [1, 2], [3], [4]]

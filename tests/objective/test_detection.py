@@ -1,4 +1,4 @@
-"""The objective against a plain loop over anchors, for every scope and normaliser."""
+"""The objective against a plain loop over anchors, for every scope and normalizer."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The objective that trains is the exported losses, masked, summed and normalised.
+"""The objective that trains is the exported losses, masked, summed and normalized.
 
 The objective writes the IoU-balanced losses anew, so as to read the logits once. Here it is
 compared with `losses.iou_balanced_*`, the functions that a reader of the README takes, and with
@@ -6,7 +6,7 @@ what the authors' own code computed (tests/golden/README.md): values, and gradie
 deltas.
 
 The objective is computed in float32. A sum of 5000 terms of one sign, each rounded to 6e-8, is
-right to about 1e-6 in whatever order, and so is a normaliser, which multiplies the gradient of each
+right to about 1e-6 in whatever order, and so is a normalizer, which multiplies the gradient of each
 positive; a relative 1e-5 leaves room for both. An absolute 1e-6 of the largest gradient is for
 entries that are differences of nearly equal numbers.
 """
@@ -59,7 +59,7 @@ def trained(predictions, case, w_loc, options, term="loss"):
 
 
 def published_classification(logits, labels, ious, options):
-    """Sum over all entries; the normaliser's scope is what the functions call `axis`."""
+    """Sum over all entries; the normalizer's scope is what the functions call `axis`."""
     if options.normalizer_scope == "level":
         parts = [(*part, None) for part in zip(logits, labels, ious, strict=True)]
     else:

@@ -65,9 +65,9 @@ def batch():
 
 
 def stand_in_anchors():
-    """`[N, 4]`: squares around the centre of each cell."""
-    centres = (np.arange(64 // STRIDE) + 0.5) * STRIDE
-    y, x, side = np.meshgrid(centres, centres, SIDES, indexing="ij")
+    """`[N, 4]`: squares around the center of each cell."""
+    centers = (np.arange(64 // STRIDE) + 0.5) * STRIDE
+    y, x, side = np.meshgrid(centers, centers, SIDES, indexing="ij")
     return np.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], -1).reshape(-1, 4)
 
 

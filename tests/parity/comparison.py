@@ -20,7 +20,7 @@ class Reference:
 
     Attributes:
       name: of the fixture.
-      settings: the seed, the images' shape and normalisation, the ground truth.
+      settings: the seed, the images' shape and normalization, the ground truth.
       shapes: the shape of every tensor.
     """
 

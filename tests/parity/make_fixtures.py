@@ -43,7 +43,7 @@ SAMPLES = 200
 IMAGENET = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 57.12, 57.375)}
 INCEPTION = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
 
-#: name -> (library, count, height and width of the images, how their pixels are normalised)
+#: name -> (library, count, height and width of the images, how their pixels are normalized)
 BACKBONES: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
     # An odd size: whoever pads the wrong side is found out.
     "resnet18": ("torchvision", (1, 75, 101), IMAGENET),

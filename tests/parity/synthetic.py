@@ -19,7 +19,7 @@ _UNIT = (-math.sqrt(3.0), math.sqrt(3.0))
 _VECTORS = (
     (r"running_mean", (-0.1, 0.1)),
     (r"running_var", (0.5, 1.5)),
-    # conv4_3 of SSD is normalised to length 1 over its 512 channels, and starts with factors of 20.
+    # conv4_3 of SSD is normalized to length 1 over its 512 channels, and starts with factors of 20.
     (r"scale_weight", (10.0, 30.0)),
     # The last norm of a residual block: without a smaller weight 33 blocks would explode.
     (r"layer\d\.\d+\.bn3\.weight", (0.15, 0.45)),
@@ -33,7 +33,7 @@ _VECTORS = (
 
 #: Factors of kernels, by a part of their name; the others are He's.
 _KERNELS = (
-    # What comes out of a ResNet without a last normalisation is of the order of 10.
+    # What comes out of a ResNet without a last normalization is of the order of 10.
     (r"fpn\.inner_blocks\.\d\.0\.weight", 0.1),
     (r"regression_head\.bbox_reg\.weight", 0.2),
     # The inputs of these are large, and most of their outputs would be cut off at 0 and 1.

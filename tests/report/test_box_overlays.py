@@ -25,7 +25,7 @@ def test_boxes_are_drawn_with_their_kind_name_and_place(measured):
     assert titles[0] == "object, found: cell"
     assert titles[1] == f"object, missed: {'c' * 39}…"  # in few letters, as often as it is there
     assert titles[2] == "true: cell 0.92, IoU 1.00 with cell"
-    # Each outline once in its colour, and once in the halo of its kind.
+    # Each outline once in its color, and once in the halo of its kind.
     assert drawn.count('d="M10 10h20v20h-20z"') == 4
     assert drawn.count('class="halo k-missed"') == 1
 

@@ -59,7 +59,7 @@ def run_objective(predictions, **known):
     )
 
 
-# Normalisers over the positives of the batch; over a level of the batch; over the batch (eq. 5);
+# Normalizers over the positives of the batch; over a level of the batch; over the batch (eq. 5);
 # and a sort of the whole batch, with weights that have a gradient.
 @pytest.mark.parametrize(
     ("parts", "devices", "classification", "localization", "normalizer"),

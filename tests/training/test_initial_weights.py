@@ -113,7 +113,7 @@ def test_other_classes_get_a_new_last_layer_and_a_line_in_the_log(workdir, categ
     kept = before.params["classification_head"]["output"]
     jax.tree.map(np.testing.assert_array_equal, after.params["classification_head"]["output"], kept)
     assert ("classification_head", "tower_0") in changed(before, after)
-    assert "the last layer of the classification head is initialised anew" in caplog.text
+    assert "the last layer of the classification head is initialized anew" in caplog.text
 
 
 def test_another_architecture_is_refused(workdir):

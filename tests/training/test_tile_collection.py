@@ -21,11 +21,11 @@ from ioub_jax.tiled_inference import TiledDetection
 from ioub_jax.training import evaluator
 
 SIDE = 20
-COLOURS = ((255, 0, 0), (0, 0, 255))  # of the classes, RGB
+COLORS = ((255, 0, 0), (0, 0, 255))  # of the classes, RGB
 
 
 def write(root, name, size, count, seed=0):
-    """A grey image with squares of 20 pixels that do not touch; gives their boxes and labels."""
+    """A gray image with squares of 20 pixels that do not touch; gives their boxes and labels."""
     rng = np.random.default_rng(seed)
     height, width = size
     image = np.full((height, width, 3), 90, np.uint8)
@@ -35,7 +35,7 @@ def write(root, name, size, count, seed=0):
         top, left = (30 * part for part in divmod(cell, width // 30))
         top, left = top + rng.integers(0, 9), left + rng.integers(0, 9)
         label = int(rng.integers(0, 2))
-        image[top : top + SIDE, left : left + SIDE] = COLOURS[label]
+        image[top : top + SIDE, left : left + SIDE] = COLORS[label]
         boxes.append([int(left), int(top), SIDE, SIDE])
         labels.append(label)
     cv2.imwrite(str(root / name), image[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
@@ -60,8 +60,8 @@ def write_data_set(root, size, counts, suffix="png"):
 def find_squares(image):
     """What a perfect detector finds in an image: of what is cut, the part that is there."""
     found = []
-    for label, colour in enumerate(COLOURS):
-        mask = np.all(image == np.array(colour, np.uint8), axis=2).astype(np.uint8)
+    for label, color in enumerate(COLORS):
+        mask = np.all(image == np.array(color, np.uint8), axis=2).astype(np.uint8)
         _, _, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         found += [(left, top, left + w, top + h, label) for left, top, w, h, _ in boxes[1:]]
     rows = np.array(found, np.float32).reshape(-1, 5)

@@ -22,11 +22,11 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
 def test_an_image_of_equal_channels_gives_what_it_gave_as_rgb(channels):
     kernel = RNG.normal(size=(3, 3, 3, 5)).astype(np.float32)
-    grey = RNG.normal(size=(1, 8, 8, 1)).astype(np.float32)
+    gray = RNG.normal(size=(1, 8, 8, 1)).astype(np.float32)
 
     def convolved(kernel):
         return jax.lax.conv_general_dilated(
-            jnp.asarray(grey.repeat(kernel.shape[2], axis=3)),
+            jnp.asarray(gray.repeat(kernel.shape[2], axis=3)),
             jnp.asarray(kernel),
             (1, 1),
             "SAME",

@@ -30,23 +30,23 @@ _SLACK_PIXELS, _SLACK_SHARE = 2.0, 0.01
 _LAYOUTS = {
     "xywh": "[xmin, ymin, width, height]",
     "xyxy": "[xmin, ymin, xmax, ymax]",
-    "cxcywh": "[centre x, centre y, width, height]",
+    "cxcywh": "[center x, center y, width, height]",
     "yxyx": "[ymin, xmin, ymax, xmax]",
 }
 _FORMATS = {
     "xywh": "COCO's [x, y, width, height]",
     "xyxy": "VOC's xmin, ymin, xmax, ymax",
-    "cxcywh": "YOLO's centre x, centre y, width, height",
+    "cxcywh": "YOLO's center x, center y, width, height",
 }
 _CONVERSIONS = {
     ("xyxy", "xywh"): "width = xmax - xmin and height = ymax - ymin",
-    ("cxcywh", "xywh"): "x = centre x - width / 2 and y = centre y - height / 2",
+    ("cxcywh", "xywh"): "x = center x - width / 2 and y = center y - height / 2",
     ("yxyx", "xywh"): "x = xmin, y = ymin, width = xmax - xmin and height = ymax - ymin",
     ("xywh", "xyxy"): "xmax = xmin + width and ymax = ymin + height",
-    ("cxcywh", "xyxy"): "xmin = centre x - width / 2, xmax = xmin + width, and so on",
+    ("cxcywh", "xyxy"): "xmin = center x - width / 2, xmax = xmin + width, and so on",
     ("yxyx", "xyxy"): "x and y swapped in both corners",
-    ("xyxy", "cxcywh"): "centre x = (xmin + xmax) / 2, width = xmax - xmin, and so on",
-    ("xywh", "cxcywh"): "centre x = xmin + width / 2 and centre y = ymin + height / 2",
+    ("xyxy", "cxcywh"): "center x = (xmin + xmax) / 2, width = xmax - xmin, and so on",
+    ("xywh", "cxcywh"): "center x = xmin + width / 2 and center y = ymin + height / 2",
 }
 
 
@@ -64,7 +64,7 @@ def find_format_mistakes(
       a sentence for each mistake.
     """
     boxes = _distinct(written)
-    mistakes = [_normalised(boxes) or _per_cent(boxes) or _layout(boxes), _categories(written)]
+    mistakes = [_normalized(boxes) or _per_cent(boxes) or _layout(boxes), _categories(written)]
     if pixels is not None and evidence is not None and not mistakes[0]:
         mistakes.append(_first_pixel(pixels, evidence))
     return [sentence for sentence in mistakes if sentence]
@@ -144,7 +144,7 @@ _FAULTS = {
 }
 
 
-def _normalised(written: WrittenBoxes) -> str | None:
+def _normalized(written: WrittenBoxes) -> str | None:
     """A sentence on numbers from 0 to 1 in images of many pixels, where such boxes are rare."""
     boxes = written.boxes
     if len(boxes) < _FEWEST_BOXES or written.sizes.min() < 8:
@@ -158,7 +158,7 @@ def _normalised(written: WrittenBoxes) -> str | None:
     if layout != written.layout:
         conversion += f", and convert with {_CONVERSIONS[layout, written.layout]}"
     return (
-        f"Your boxes look normalised, {_LAYOUTS[layout]} from 0 to 1: in {len(boxes):,} of them "
+        f"Your boxes look normalized, {_LAYOUTS[layout]} from 0 to 1: in {len(boxes):,} of them "
         f"no number exceeds {boxes.max():.3g}, with images of up to {written.sizes.max():g} "
         f"pixels. {conversion}."
     )

@@ -30,7 +30,7 @@ def find_in_tiles(counts: TileCounts, max_boxes: int) -> list[Finding]:
                 "larger tiles"
             )
         advice = (
-            f"Their longest side is {counts.longest:,} pixels and neighbouring tiles share "
+            f"Their longest side is {counts.longest:,} pixels and neighboring tiles share "
             f"{counts.tiling.shared:,}: {way_out}."
         )
         findings.append(Finding("cut_box", False, counts.cut, advice))

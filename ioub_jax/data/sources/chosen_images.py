@@ -44,9 +44,9 @@ def to_look_at(
             return evenly(wanted, number)
         return wanted[np.argsort(ranks[wanted], kind="stable")][: max(number, 0)]
 
-    labelled = np.flatnonzero(annotations.counts)
-    everything = labelled if len(labelled) and order is None else np.arange(len(annotations))
-    if per_class is None or not len(labelled):
+    labeled = np.flatnonzero(annotations.counts)
+    everything = labeled if len(labeled) and order is None else np.arange(len(annotations))
+    if per_class is None or not len(labeled):
         return some(everything, count)
     of_class = _images_of_classes(annotations)
     taken = np.zeros(len(annotations), bool)

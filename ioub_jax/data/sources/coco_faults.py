@@ -60,6 +60,6 @@ def explain(
         told = (
             f"{which} has no bbox, and none can be computed from its {' and '.join(has)}, which "
             f"{'is' if has == ['segmentation'] else 'are'} neither polygons nor a run-length "
-            "encoded mask of the size it gives nor labelled keypoints; correct or delete it"
+            "encoded mask of the size it gives nor labeled keypoints; correct or delete it"
         )
     return f"{told}, {_SKIP_ENTRY if image is None else _SKIP_BOX}"

@@ -1,4 +1,4 @@
-"""COCO's JSON as a whole: reading it, recognising other formats, and its categories."""
+"""COCO's JSON as a whole: reading it, recognizing other formats, and its categories."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from ioub_jax.data.checks import DataError
 from ioub_jax.data.sources.coco_document import without_segmentation
 from ioub_jax.data.sources.other_formats import PANOPTIC, known_by_keys, known_by_text
 
-# This many bytes suffice to recognise the format of a file that is not JSON.
+# This many bytes suffice to recognize the format of a file that is not JSON.
 _BEGIN = 4096
 
 

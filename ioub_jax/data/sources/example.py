@@ -1,4 +1,4 @@
-"""One labelled image, and the common interface of all data sets."""
+"""One labeled image, and the common interface of all data sets."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ class Listing:
         folder, name = os.path.split(path)
         if name in self._list(folder)[0]:
             return True
-        # A file system that ignores case or normalises Unicode finds files by other names, too.
+        # A file system that ignores case or normalizes Unicode finds files by other names, too.
         if path not in self._asked:
             self._asked[path] = os.path.isfile(path)
         return self._asked[path]

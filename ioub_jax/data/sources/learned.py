@@ -169,7 +169,7 @@ class Learned:
 
 
 def count_learned(source: Source, rules: Rules) -> Learned:
-    """Counts what is learned from a data set; vectorised, since COCO has 860,000 boxes.
+    """Counts what is learned from a data set; vectorized, since COCO has 860,000 boxes.
 
     Args:
       source: the data set with all images that can be read, including those without objects.

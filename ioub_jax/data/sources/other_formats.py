@@ -122,13 +122,13 @@ _TABLES = {
 
 
 def known_by_keys(content: object) -> OtherFormat | None:
-    """The format of a JSON file, recognised by its keys and those of its first entry.
+    """The format of a JSON file, recognized by its keys and those of its first entry.
 
     Args:
       content: the parsed content of the file.
 
     Returns:
-      the format; None if it is not recognised.
+      the format; None if it is not recognized.
     """
     keys = _first_keys(content)
     return next((found for needed, found in _BY_KEYS if keys.issuperset(needed)), None)
@@ -142,7 +142,7 @@ def known_by_text(suffix: str, begin: bytes) -> OtherFormat | None:
       begin: the first bytes of the file.
 
     Returns:
-      the format; None if it is not recognised.
+      the format; None if it is not recognized.
     """
     text = begin.decode("utf-8-sig", errors="replace")
     if suffix.lower() == ".xml" and "<annotations" in text:

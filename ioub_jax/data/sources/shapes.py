@@ -1,7 +1,7 @@
 """A data set generated from a seed: geometric shapes on a textured background, with no download.
 
-Each class has an outline and an approximate hue. Hues of neighbouring classes overlap, so that
-colour alone does not determine a class. Contrast, size, elongation and rotation are independent of
+Each class has an outline and an approximate hue. Hues of neighboring classes overlap, so that
+color alone does not determine a class. Contrast, size, elongation and rotation are independent of
 the class. The box of a partly covered object encloses its visible part, as in COCO, which makes
 localization the harder half of the task.
 """
@@ -22,7 +22,7 @@ SMALLEST = 12  # pixels, the longer side of an object
 MAX_ELONGATION = 1.8
 MAX_ROTATION = 0.6  # radians, either way
 MIN_VISIBLE_SHARE = 0.4
-HUE_DEVIATION = 0.035  # of the full circle; neighbouring classes are 1/8 apart
+HUE_DEVIATION = 0.035  # of the full circle; neighboring classes are 1/8 apart
 _SUPERSAMPLING = 4
 _SUBPIXEL_BITS = 4  # OpenCV draws polygons with fixed-point corners
 
@@ -51,10 +51,10 @@ def _crescent() -> np.ndarray:
     # Two circles intersect at the horns: first the outer arc, then back along the inner one.
     outer = _arc(0.3 * np.pi, 1.7 * np.pi)
     horn = np.array([np.cos(0.3 * np.pi), np.sin(0.3 * np.pi)])
-    centre = np.array([0.75, 0.0])
-    inner_radius = float(np.hypot(*(horn - centre)))
-    opening = float(np.arctan2(horn[1], horn[0] - centre[0]))
-    inner = centre + _arc(2 * np.pi - opening, opening, radius=inner_radius)
+    center = np.array([0.75, 0.0])
+    inner_radius = float(np.hypot(*(horn - center)))
+    opening = float(np.arctan2(horn[1], horn[0] - center[0]))
+    inner = center + _arc(2 * np.pi - opening, opening, radius=inner_radius)
     return np.concatenate([outer, inner])
 
 
@@ -111,7 +111,7 @@ def coverage(outline: Outline, image_size: tuple[int, int]) -> tuple[slice, slic
     right, bottom = min(right, image_size[1]), min(bottom, image_size[0])
     height, width = max(bottom - top, 1), max(right - left, 1)
     fine = np.zeros((height * _SUPERSAMPLING, width * _SUPERSAMPLING), np.uint8)
-    # OpenCV counts from pixel centres, we count from pixel edges: half a fine pixel apart.
+    # OpenCV counts from pixel centers, we count from pixel edges: half a fine pixel apart.
     polygons = [
         np.rint(((part - (left, top)) * _SUPERSAMPLING - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32)
         for part in outline
@@ -228,7 +228,7 @@ class ShapesSource:
         height, width = self.image_size
         label = int(rng.integers(len(self.classes)))
         size = SMALLEST * (min(height, width) / 2 / SMALLEST) ** rng.random()  # log-uniform
-        # A thin shape of the smallest size would have too few pixels to recognise its class.
+        # A thin shape of the smallest size would have too few pixels to recognize its class.
         elongation = min(MAX_ELONGATION, size / SMALLEST) ** rng.uniform(-1, 1)
         angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION)
         stretch = np.array([np.sqrt(elongation), 1 / np.sqrt(elongation)])
@@ -267,7 +267,7 @@ def paint(
     Args:
       shapes: the shapes.
       image_size: height and width of the image.
-      rng: random generator for the background, colours, blur and noise.
+      rng: random generator for the background, colors, blur and noise.
 
     Returns:
       uint8 `[H, W, 3]`.
@@ -289,13 +289,13 @@ def paint(
 
 
 def _ground(image_size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of three scales around a greyish colour, float32 `[H, W, 3]`."""
+    """Smooth noise of three scales around a greyish color, float32 `[H, W, 3]`."""
     height, width = image_size
     image = np.empty((height, width, 3), np.float32)
     image[:] = rng.uniform(60, 190) + rng.uniform(-20, 20, 3)
     for cell, strength in ((64, 26.0), (16, 12.0), (5, 8.0)):
         grid = (height // cell + 2, width // cell + 2)
-        # The noise is mostly grey, with a little colour.
+        # The noise is mostly gray, with a little color.
         noise = rng.standard_normal((*grid, 1)) + 0.5 * rng.standard_normal((*grid, 3))
         noise = (rng.uniform(0.3, 1.0) * strength * noise).astype(np.float32)
         image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -306,21 +306,21 @@ def _add_distractors(image: np.ndarray, rng: np.random.Generator) -> None:
     """Draws thin open lines, which belong to no class, on a float32 image in place."""
     height, width = image.shape[:2]
     for _ in range(int(rng.integers(5))):
-        colour = (np.array(cv2.mean(image)[:3]) + rng.uniform(-70, 70, 3)).tolist()
+        color = (np.array(cv2.mean(image)[:3]) + rng.uniform(-70, 70, 3)).tolist()
         corners = rng.uniform(0, 1, (int(rng.integers(2, 5)), 2)) * (width, height)
         points = np.rint(corners).astype(np.int32)
-        cv2.polylines(image, [points], False, colour, thickness=int(rng.integers(1, 3)))
+        cv2.polylines(image, [points], False, color, thickness=int(rng.integers(1, 3)))
 
 
 def _fill(label: int, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A colour near the class's hue, with shading and speckle: float32 `[h, w, 3]`, RGB 0-255."""
+    """A color near the class's hue, with shading and speckle: float32 `[h, w, 3]`, RGB 0-255."""
     height, width = size
     hue = (label / len(_OUTLINES) + rng.normal(0.0, HUE_DEVIATION)) % 1.0
     saturation, value = rng.uniform(0.35, 0.9), rng.uniform(0.45, 0.95)
-    colour = 255 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
+    color = 255 * np.array(colorsys.hsv_to_rgb(hue, saturation, value))
     shading = rng.uniform(-20, 20, 2)
     ramp = np.linspace(-0.5, 0.5, height)[:, None] * shading[0]
     ramp = ramp + np.linspace(-0.5, 0.5, width) * shading[1]
     speckle = rng.uniform(-8, 8, (height // 3 + 1, width // 3 + 1)).astype(np.float32)
     ramp = ramp + cv2.resize(speckle, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (colour + ramp[..., None]).astype(np.float32)
+    return (color + ramp[..., None]).astype(np.float32)

@@ -26,7 +26,7 @@ _MEANINGS = {
     "zero_based": "the first pixel is 0, and xmax and ymax are outside",
     "one_based_exclusive": "the first pixel is 1, and xmax and ymax are outside",
 }
-#: The conventions of tools, which are recognised by their output (`voc_xml.tool_of`).
+#: The conventions of tools, which are recognized by their output (`voc_xml.tool_of`).
 TOOLS = {
     "Label Studio": "zero_based",
     "LabelMe": "zero_based",

@@ -121,7 +121,7 @@ def _around(outline: ElementTree.Element) -> tuple[float, ...]:
 
 
 def _around_rotated(turned: ElementTree.Element) -> tuple[float, ...]:
-    """The corners around roLabelImg's box, given by its centre, sides and angle in radians."""
+    """The corners around roLabelImg's box, given by its center, sides and angle in radians."""
     x, y, width, height, angle = (
         _number(turned.findtext(name, default="")) for name in ("cx", "cy", "w", "h", "angle")
     )
@@ -130,7 +130,7 @@ def _around_rotated(turned: ElementTree.Element) -> tuple[float, ...]:
 
 
 def tool_of(root: ElementTree.Element) -> str:
-    """The tool that wrote an XML, recognised by other contents: a key of `voc_pixels.TOOLS`.
+    """The tool that wrote an XML, recognized by other contents: a key of `voc_pixels.TOOLS`.
 
     Or 'supervision', whose XMLs look like Roboflow's and whose versions differ in their pixel
     convention; '' for any other tool.

@@ -116,7 +116,7 @@ def _warn_of_clipping(clipped: int, boxes: int, folder: pathlib.Path) -> None:
     if clipped > _MANY * boxes:
         _log.warning(
             "%s: %d of %d boxes stick out of their images and are clipped; if their numbers are "
-            "not the centre, width and height, ioub check_data finds out what they are.",
+            "not the center, width and height, ioub check_data finds out what they are.",
             folder,
             clipped,
             boxes,

@@ -11,7 +11,7 @@ SIZE = (48, 64)  # height and width of every image
 
 
 def write_images(folder, count, suffix="jpg"):
-    """Writes 1.jpg, 2.jpg, ...: grey noise."""
+    """Writes 1.jpg, 2.jpg, ...: gray noise."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
     for number in range(1, count + 1):

@@ -43,9 +43,9 @@ def written(corners, layout, *, says, size=(480, 640), unit=0, categories=((), (
     ("layout", "says", "beginning", "conversion"),
     [
         ("xyxy", "xywh", "[xmin, ymin, xmax, ymax]", "width = xmax - xmin"),
-        ("cxcywh", "xywh", "[centre x, centre y, width, height]", "x = centre x - width / 2"),
+        ("cxcywh", "xywh", "[center x, center y, width, height]", "x = center x - width / 2"),
         ("xywh", "xyxy", "[xmin, ymin, width, height]", "xmax = xmin + width"),
-        ("cxcywh", "xyxy", "[centre x, centre y, width, height]", "xmin = centre x - width / 2"),
+        ("cxcywh", "xyxy", "[center x, center y, width, height]", "xmin = center x - width / 2"),
         ("yxyx", "xywh", "[ymin, xmin, ymax, xmax]", "width = xmax - xmin"),
         ("yxyx", "xyxy", "[ymin, xmin, ymax, xmax]", "x and y swapped in both corners"),
     ],
@@ -59,13 +59,13 @@ def test_a_wrong_layout_is_told(layout, says, beginning, conversion):
 @pytest.mark.parametrize(
     ("layout", "beginning", "conversion"),
     [
-        ("xyxy", "[xmin, ymin, xmax, ymax]", "centre x = (xmin + xmax) / 2, width = xmax - xmin"),
-        ("xywh", "[xmin, ymin, width, height]", "centre x = xmin + width / 2"),
+        ("xyxy", "[xmin, ymin, xmax, ymax]", "center x = (xmin + xmax) / 2, width = xmax - xmin"),
+        ("xywh", "[xmin, ymin, width, height]", "center x = xmin + width / 2"),
     ],
 )
 def test_a_wrong_layout_of_shares_is_told(layout, beginning, conversion):
     (sentence,) = find_share_mistakes(written(random_corners(0), layout, says="cxcywh", unit=1))
-    assert sentence.startswith(f"Your boxes look like {beginning}: read as YOLO's centre x, centre")
+    assert sentence.startswith(f"Your boxes look like {beginning}: read as YOLO's center x, center")
     assert conversion in sentence
 
 
@@ -103,10 +103,10 @@ def test_the_share_in_the_sentence_by_hand():
 
 @pytest.mark.parametrize("layout", ["xywh", "xyxy", "cxcywh"])
 @pytest.mark.parametrize("says", ["xywh", "xyxy"])
-def test_normalised_boxes_are_told_with_their_layout(layout, says):
+def test_normalized_boxes_are_told_with_their_layout(layout, says):
     (sentence,) = find_format_mistakes(written(random_corners(1), layout, says=says, unit=1))
-    names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
-    assert sentence.startswith(f"Your boxes look normalised, {names[layout]}")
+    names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[center x"}
+    assert sentence.startswith(f"Your boxes look normalized, {names[layout]}")
     assert ("and convert with" in sentence) == (layout != says)
 
 
@@ -115,7 +115,7 @@ def test_normalised_boxes_are_told_with_their_layout(layout, says):
 def test_per_cent_are_told_with_their_layout(layout, says):
     boxes = written(random_corners(1), layout, says=says, unit=100)
     (sentence,) = find_format_mistakes(boxes)
-    names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[centre x"}
+    names = {"xywh": "[xmin, ymin, w", "xyxy": "[xmin, ymin, xmax", "cxcywh": "[center x"}
     assert sentence.startswith(f"Your boxes look like percentages of the image, {names[layout]}")
     assert "Multiply x and width by the image's width / 100" in sentence
     assert ("and convert with" in sentence) == (layout != says)
@@ -131,7 +131,7 @@ def test_pixels_of_small_images_are_no_per_cent():
 
 
 def test_few_drawings_in_many_images_are_no_other_layout():
-    """Half of the boxes drawn from the lower right corner, which also look like centre and size."""
+    """Half of the boxes drawn from the lower right corner, which also look like center and size."""
     drawing = np.array([[30.0, 20, 60, 50], [60, 50, 30, 20], [48, 40, 20, 22]])
     boxes = WrittenBoxes("xyxy", np.tile(drawing, (20, 1)), np.full((60, 2), 100.0))
     assert find_format_mistakes(boxes) == []
@@ -178,7 +178,7 @@ def test_boxes_all_in_the_upper_left_prove_nothing():
     assert find_format_mistakes(written(corners, "xyxy", says="xywh", size=(480, 640))) == []
 
 
-def test_boxes_of_one_pixel_are_not_normalised():
+def test_boxes_of_one_pixel_are_not_normalized():
     boxes = np.tile(np.array([[0.0, 0, 1, 1], [1, 0, 1, 1]]), (10, 1))
     assert find_format_mistakes(WrittenBoxes("xywh", boxes, np.full((20, 2), 64.0))) == []
 

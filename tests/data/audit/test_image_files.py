@@ -119,7 +119,7 @@ def test_a_source_without_files_has_no_headers():
 
 def test_headers_tell_how_many_bands_there_are(tmp_path):
     bands = np.zeros((5, 7, 4), np.uint8)
-    (tmp_path / "four.tif").write_bytes(tiff(bands, colours=1, extra=(0, 0, 0)))
+    (tmp_path / "four.tif").write_bytes(tiff(bands, colors=1, extra=(0, 0, 0)))
     (tmp_path / "three.tif").write_bytes(tiff(bands[..., :3]))
     source = open_source([tmp_path / "four.tif", tmp_path / "three.tif"], (5, 7))
     assert ["four.tif: has 4 bands that" in str(one) for one in check_headers(source)[0]] == [True]

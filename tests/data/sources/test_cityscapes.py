@@ -150,8 +150,8 @@ def test_visible_boxes_are_the_devkits_up_to_a_pixel_or_two():
     polygons = []
     for number in range(25):
         angles = np.sort(rng.uniform(0, 2 * np.pi, 12))[:, None]
-        radius, centre = rng.uniform(15, 90, 2), rng.uniform(0, 1, 2) * (400, 300)
-        corners = centre + radius * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+        radius, center = rng.uniform(15, 90, 2), rng.uniform(0, 1, 2) * (400, 300)
+        corners = center + radius * np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
         polygons.append(np.rint(corners).astype(np.int32))
         draw.polygon([tuple(corner) for corner in polygons[-1].tolist()], fill=number + 1)
     boxes, area = visible_boxes(polygons, np.arange(25), (300, 400))

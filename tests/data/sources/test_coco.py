@@ -336,7 +336,7 @@ def test_real_data_sets(shared_data, name, images, objects, crowds, used, classe
         np.testing.assert_allclose(example.area, [entry["area"] for entry in expected], rtol=1e-6)
 
 
-def test_coco_has_images_without_objects_and_a_greyscale_one(shared_data):
+def test_coco_has_images_without_objects_and_a_grayscale_one(shared_data):
     root = shared_data / "coco_mini"
     source = CocoSource(root / "annotations/instances_train2017.json", root / "train2017")
     empty = [index for index in range(len(source)) if len(source.annotations(index).labels) == 0]
@@ -347,8 +347,8 @@ def test_coco_has_images_without_objects_and_a_greyscale_one(shared_data):
     for index in range(len(source)):
         with PIL.Image.open(source.describe(index)) as image:
             modes.append(image.mode)
-    grey = source[modes.index("L")].image
-    assert modes.count("L") == 1 and (grey == grey[..., :1]).all()
+    gray = source[modes.index("L")].image
+    assert modes.count("L") == 1 and (gray == gray[..., :1]).all()
 
 
 def test_a_real_annotation_file_without_its_images(shared_data):

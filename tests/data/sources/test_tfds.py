@@ -57,8 +57,8 @@ def coco_dir(prepared, tmp_path):
     return pathlib.Path(shutil.copytree(prepared, tmp_path / "copy", ignore=without_indices))
 
 
-def _png(width=64, height=48, grey=False):
-    pixels = np.full((height, width) if grey else (height, width, 3), 90, np.uint8)
+def _png(width=64, height=48, gray=False):
+    pixels = np.full((height, width) if gray else (height, width, 3), 90, np.uint8)
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
@@ -168,7 +168,7 @@ def test_whole_pixels_survive_shares_in_float32(data, width, height):
 def test_a_builder_of_somebodys_own(tmp_path):
     # 64x48: shares of 1/8 are 8 and 6 pixels. Neither names of classes, nor ids, nor flags.
     box = np.array([0.25, 0.125, 0.5, 0.75], np.float32)
-    empty = {"image": _png(30, 20, grey=True), "objects": []}
+    empty = {"image": _png(30, 20, gray=True), "objects": []}
     full = {"image": _png(), "objects": [{"bbox": box, "label": 2}]}
     label = tfds.features.ClassLabel(num_classes=3)
     _prepare_plain(tmp_path, [full, empty], label=label)

@@ -433,7 +433,7 @@ def test_images_without_xml_may_be_ones_without_objects(folder):
         VocSource(folder, "train", unannotated="ignore")
 
 
-def test_pixels_are_rgb_and_grey_or_png_images_are_read(folder):
+def test_pixels_are_rgb_and_gray_or_png_images_are_read(folder):
     red = np.zeros((48, 64, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes BGR
     (folder / "JPEGImages/b.jpg").unlink()

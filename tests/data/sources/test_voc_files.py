@@ -1,4 +1,4 @@
-"""The layouts in which labelling tools leave VOC's XMLs, and lists as they write them."""
+"""The layouts in which labeling tools leave VOC's XMLs, and lists as they write them."""
 
 import pytest
 

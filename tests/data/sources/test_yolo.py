@@ -130,11 +130,11 @@ def test_what_is_put_right_is_counted(tmp_path, text, box, changes):
 
 
 def test_so_many_that_stick_out_are_told(tmp_path, caplog):
-    # Corners where centre and size are meant.
+    # Corners where center and size are meant.
     read(tmp_path, "0 0.4 0.3 0.6 0.7\n0 0.7 0.7 0.8 0.9\n0 0.1 0.1 0.3 0.2\n")
     assert caplog.messages == [
         f"{tmp_path}: 3 of 3 boxes stick out of their images and are clipped; if their numbers are "
-        "not the centre, width and height, ioub check_data finds out what they are."
+        "not the center, width and height, ioub check_data finds out what they are."
     ]
 
 
@@ -152,7 +152,7 @@ def test_a_box_comes_back_from_its_row_and_from_its_polygon(corners, digits):
         reader.add(0, "0 " + " ".join(f"{number:.{digits}f}" for number in row))
     rows = reader.rows()
     assert not rows.faults
-    # A centre and half of a side are each off by half of the last digit and by a quarter.
+    # A center and half of a side are each off by half of the last digit and by a quarter.
     np.testing.assert_allclose(rows.corners, [[x0, y0, x1, y1]] * 2, rtol=0, atol=10**-digits)
 
 

@@ -11,7 +11,7 @@ from ioub_jax.data.sources.voc import VOC_CLASSES
 
 POSES = ("frontal", "rear", "left", "right", "unspecified")
 
-# Without objects 250 and 508, grey 86, with crowds 149 and 257.
+# Without objects 250 and 508, gray 86, with crowds 149 and 257.
 COCO_TRAIN = (9, 25, 86, 149, 250, 257, 508)
 COCO_VALIDATION = (30, 34)
 

@@ -1,4 +1,4 @@
-"""FCOS (arXiv 1904.01355): the locations near a box's centre, on the level for its size."""
+"""FCOS (arXiv 1904.01355): the locations near a box's center, on the level for its size."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -52,10 +52,10 @@ def fcos(
     rule: FcosRule = "authors",
     ignore_iof: float = 0.5,
 ) -> Matches:
-    """Locations inside a box, near its centre, on the level for its size (FCOS, arXiv 1904.01355).
+    """Locations inside a box, near its center, on the level for its size (FCOS, arXiv 1904.01355).
 
-    A location is the centre of an anchor. It is positive for a box if it is inside the box, less
-    than `center_radius` strides from its centre along x and along y (centre sampling, arXiv
+    A location is the center of an anchor. It is positive for a box if it is inside the box, less
+    than `center_radius` strides from its center along x and along y (center sampling, arXiv
     2006.09214), and if the largest of its distances from the box's four edges is in the range of
     its level. If this holds for several boxes, the location goes to the one with the smallest area,
     the first one of equals.
@@ -152,8 +152,8 @@ def _may_find(
     given: Given, box: jax.Array, locations: _Locations, center_radius: float | None, rule: str
 ) -> jax.Array:
     """Returns whether each location may find the one box per image `[B, 4]`: bool `[B, N]`."""
-    (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centres[None]), coordinates(box[:, None])
-    found = inside_by(given.centres[None], box[:, None]) > 0.0
+    (x, y), (xmin, ymin, xmax, ymax) = coordinates(given.centers[None]), coordinates(box[:, None])
+    found = inside_by(given.centers[None], box[:, None]) > 0.0
     if center_radius is not None:
         reach = (center_radius * locations.stride)[None]
         found &= jnp.abs(x - (xmin + xmax) * 0.5) < reach

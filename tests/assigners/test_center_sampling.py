@@ -42,7 +42,7 @@ def reference(rule, radius, _, boxes, objects):
             for m in objects:
                 distances = small.distances_to_edges(anchor[None], boxes[m])[0]
                 offset = np.abs(
-                    small.centres_of(anchor[None])[0] - (boxes[m, :2] + boxes[m, 2:]) / 2
+                    small.centers_of(anchor[None])[0] - (boxes[m, :2] + boxes[m, 2:]) / 2
                 )
                 size, area = distances.max(), np.prod(boxes[m, 2:] - boxes[m, :2])
                 in_range = least <= size <= largest
@@ -80,13 +80,13 @@ def positives(*boxes, **options):
     return [np.flatnonzero(level >= 0).tolist() for level in of_boxes(*boxes, **options)]
 
 
-# The fine centres are at 4, 12, 20 and 28, the coarse ones at 8 and 24.
+# The fine centers are at 4, 12, 20 and 28, the coarse ones at 8 and 24.
 @pytest.mark.parametrize(("rule", "is_found"), [("authors", True), ("torchvision", False)])
 def test_the_ends_of_a_range(rule, is_found):
     options = {"center_radius": 0.5, "size_ranges": RANGES, "rule": rule}
-    # (12, 12) is 16 from all edges; (8, 8), 4 from the centre, is 20 from two of them.
+    # (12, 12) is 16 from all edges; (8, 8), 4 from the center, is 20 from two of them.
     assert positives([-4, -4, 28, 28], **options) == [[5] if is_found else [], [0]]
-    # (8, 8) is 16 from all edges; fine locations are half a stride from the centre, not less.
+    # (8, 8) is 16 from all edges; fine locations are half a stride from the center, not less.
     assert positives([-8, -8, 24, 24], **options) == [[], [0] if is_found else []]
 
 
@@ -95,7 +95,7 @@ def test_ranges_are_of_the_strides_where_none_are_given():
     # are within 1.5 strides of (12, 12), and 78 to 94 from the farthest edge.
     box = [-70, -70, 94, 94]
     assert positives(box) == [[], [0, 1, 2, 3]]
-    # Taken for strides of 16 and 32, the fine level reaches to 128 and all 16 are near the centre.
+    # Taken for strides of 16 and 32, the fine level reaches to 128 and all 16 are near the center.
     assert positives(box, strides=(16.0, 32.0)) == [list(range(16)), []]
 
 
