@@ -213,6 +213,8 @@ def problem_of(words):
             return command
         for word in words:
             flag = re.match(r"--(\w+)", word)
+            if flag and flag[1] == "flagfile" and (ROOT / word.partition("=")[2]).is_file():
+                continue
             if flag and flag[1] not in flags_of(name) | {"config", "help"}:
                 known = flag[1].removeprefix("no") in flags_of(name)
                 if not known:
