@@ -15,7 +15,7 @@ _IOU_BALANCED = {"lambda_": 1.5, "w_loc": 1.0}
 #: Arm -> keys of `loss.localization`, for a detector of the arm `baseline`.
 LOCALIZATION: dict[str, dict[str, Any]] = {
     "l1": {"beta": 0.0},
-    "balanced_l1": {"name": "balanced_l1", "beta": 1.0},
+    "balanced_l1": {"name": "balanced_l1"},
     "iou_balanced": _IOU_BALANCED,
     "iou_balanced_dynamic": {"lambda_": 1.5, "dynamic": True},
     "iou": {"name": "iou", "weight": 10.0},

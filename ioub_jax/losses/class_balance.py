@@ -31,8 +31,9 @@ def effective_number_weights(counts: Sequence[int], *, beta: float = 0.999) -> n
       ValueError: beta or a count is out of range, or the counts are not a vector.
     """
     check_number("beta", beta, at_least=0, below=1)
-    check_real(counts=np.asarray(counts))
-    numbers = np.asarray(counts, np.float64)
+    given = np.asarray(counts)
+    check_real(counts=given)
+    numbers = given.astype(np.float64)
     if numbers.ndim != 1 or numbers.size == 0:
         raise ValueError(f"counts has shape {numbers.shape}; it must be [C].")
     if not (np.isfinite(numbers) & (numbers >= 0)).all():

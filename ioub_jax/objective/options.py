@@ -63,6 +63,13 @@ _RANGES: dict[str, dict[str, Any]] = {
 }
 
 
+def _none_of_it(name: str, value: Any, loss: str, default: Any, having: str) -> ValueError:
+    """The error for a hyper-parameter that is set although the loss has none."""
+    return ValueError(
+        f"{name} is {value}, but {loss!r} has none; set {name} to {default}, or name to {having}."
+    )
+
+
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{key} is {value!r}; it must be one of {', '.join(choices)}.")
@@ -157,20 +164,14 @@ class ClassificationOptions:
         """Refuses numbers that are out of range, or that are set although the loss has none."""
         check_number("bins", self.bins, at_least=1)
         if self.bins != 10 and self.name != "ghm_c":
-            raise ValueError(
-                f"bins is {self.bins}, but {self.name!r} has none; set bins to 10, or name to "
-                "ghm_c."
-            )
+            raise _none_of_it("bins", self.bins, self.name, 10, "ghm_c")
         for name in ("alpha", "gamma", "delta"):
             value = getattr(self, name)
             if value is None:
                 continue
             having = [loss for loss, takes in _CLASSIFICATION_TAKES.items() if name in takes]
             if self.name not in having:
-                raise ValueError(
-                    f"{name} is {value}, but {self.name!r} has none; set {name} to None, or name "
-                    f"to one of {', '.join(having)}."
-                )
+                raise _none_of_it(name, value, self.name, None, f"one of {', '.join(having)}")
             check_number(name, value, at_least=0)
 
     @property
@@ -283,10 +284,7 @@ class LocalizationOptions:
             if value == default:
                 continue
             if self.name not in having:
-                raise ValueError(
-                    f"{name} is {value}, but {self.name!r} has none; set {name} to {default}, or "
-                    f"name to one of {', '.join(having)}."
-                )
+                raise _none_of_it(name, value, self.name, default, f"one of {', '.join(having)}")
             if name == "focaler":
                 box_kinds.check_focaler(value)
             elif name in _RANGES:

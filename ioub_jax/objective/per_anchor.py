@@ -114,9 +114,7 @@ def _classification_loss(
     matched = matched_logits(sigmoids, positive.shape[1])
     # Each entry detects one class; anchors without a matched class are ignored.
     logits, labels = matched[..., None], jnp.where(positive, 0, -2)
-    if options.class_weights is None or options.name == "focal":
-        return focal_loss(logits, labels)[..., 0]
-    if options.name not in IOU_TARGET_LOSSES:
+    if options.class_weights is None or options.name not in IOU_TARGET_LOSSES:
         return focal_loss(logits, labels)[..., 0]
     # There are only class weights, which multiply the loss of the entry itself.
     return iou_target_loss(options)(logits, labels, ious)[..., 0]

@@ -124,12 +124,12 @@ _ADDED = {
     "optimizer.backbone_factor": 1.0,
     "optimizer.layer_decay": 1.0,
 }
-# Numbers that earlier versions gave to every loss of a part. For the loss named here they are not
-# the published one, which None is now; for all others they are, or such a loss has none.
-_OF_EVERY_LOSS = (
-    ("classification", "alpha", 0.25, "varifocal"),
-    ("classification", "gamma", 2.0, "mal"),
-    ("localization", "beta", 0.11, "balanced_l1"),
+# Numbers that None stands for, and which earlier versions wrote out: for every loss of a part, also
+# for those that have no such number, but for the losses that were published with another one.
+_PUBLISHED: tuple[tuple[str, str, float, dict[str, float]], ...] = (
+    ("classification", "alpha", 0.25, {"varifocal": 0.75}),
+    ("classification", "gamma", 2.0, {"mal": 1.5}),
+    ("localization", "beta", 0.11, {"balanced_l1": 1.0}),
 )
 # Keys that leave to the files what earlier versions fixed for all data sets.
 _PIXELS, _LEFT_OPEN = "data.voc.pixels", ("data.voc.pixels", "data.voc.unannotated")
@@ -198,9 +198,9 @@ def _with_keys_of_today(values: dict[str, Any]) -> dict[str, Any]:
 def _with_published_numbers(values: dict[str, Any]) -> dict[str, Any]:
     """Returns a configuration with None for the numbers of a loss that are the published ones."""
     loss = dict(values.get("loss", {}))
-    for part, key, number, exception in _OF_EVERY_LOSS:
+    for part, key, number, others in _PUBLISHED:
         of_part = loss.get(part, {})
-        if of_part.get(key) == number and of_part.get("name") != exception:
+        if of_part.get(key) == others.get(of_part.get("name"), number):
             loss[part] = of_part | {key: None}
     return values | {"loss": loss} if loss else values
 

@@ -3,15 +3,13 @@
 Fifty steps on one batch lower the loss and let the boxes of positives fit better.
 """
 
-import jax
 import numpy as np
 import pytest
 
 from ioub_jax.configs import ssdlite_defaults
-from ioub_jax.data import batching, pipeline
-from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.objective import options
 from tests import tiny
+from tests.training import one_batch
 
 pytestmark = pytest.mark.slow  # every case compiles a train step
 
@@ -49,20 +47,7 @@ def ssdlite():
 def train(config):
     """Metrics of fifty steps on one batch, each `[50]`."""
     config.schedule.update({"name": "constant", "images": 64 * 8, "warmup_images": 8 * 8})
-    detector = training_parts.detector_of(config, 8)
-    trainer = training_parts.trainer_of(config, detector)
-    state = trainer.create_state()
-    source = data_parts.create_source(config.data, "train")
-    plan = batching.BatchPlan(source.sizes, config.batch_size, 0, config.data.canvases)
-    with pipeline.training_batches(
-        source, plan, seed=0, start_step=0, num_steps=1, max_boxes=config.data.max_boxes
-    ) as batches:
-        on_devices = detector.on_devices(next(iter(batches)))
-    history = []
-    for _ in range(50):
-        state, metrics = trainer.train_step(state, *on_devices)
-        history.append(jax.device_get(metrics))
-    return {name: np.array([step[name] for step in history]) for name in history[0]}
+    return one_batch.train(config, 50)
 
 
 def assert_learned(metrics, rise):

@@ -251,7 +251,7 @@ def test_the_rate_of_a_backbone_falls_from_stage_to_stage():
         ),
     ],
 )
-def test_the_rate_falls_from_block_to_block_of_a_transformer(name, powers):
+def test_the_rate_falls_from_block_to_block_of_a_real_backbone(name, powers):
     backbone = models.create_backbone(name, norm="layer_norm")
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))

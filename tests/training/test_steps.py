@@ -8,6 +8,7 @@ from ioub_jax.from_config import data_parts, training_parts
 from ioub_jax.training.compilations import Compilations
 from tests import tiny
 from tests.objective.test_training import assert_trained
+from tests.training import one_batch
 
 
 def first_steps(devices, count):
@@ -53,23 +54,11 @@ def test_retinanet_trains():
     config.loss.classification.isr_p = True
     config.loss.localization.update({"name": "giou", "weight": 2.0, "carl_weight": 1.0})
     config.schedule.update({"name": "constant", "warmup_images": 8 * 8})
-    detector = training_parts.detector_of(config, 8)
-    trainer = training_parts.trainer_of(config, detector)
-    state = trainer.create_state()
-    source = data_parts.create_source(config.data, "train")
-    plan = batching.BatchPlan(source.sizes, 8, 0, config.data.canvases)
-    with pipeline.training_batches(
-        source, plan, seed=0, start_step=0, num_steps=1, max_boxes=16
-    ) as batches:
-        on_devices = detector.on_devices(next(iter(batches)))
-    history = []
     # Whoever writes a loop of their own compiles the step once, too.
     with Compilations("jit(train_step)", "Step") as compiled:
-        for _ in range(60):
-            state, metrics = trainer.train_step(state, *on_devices)
-            history.append(jax.device_get(metrics))
+        metrics = one_batch.train(config, 60)
         assert compiled.count == 1
-    assert_trained({name: np.array([step[name] for step in history]) for name in history[0]})
+    assert_trained(metrics)
 
 
 def test_too_many_devices_are_refused():

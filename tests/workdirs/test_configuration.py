@@ -147,6 +147,10 @@ def test_a_run_from_before_there_were_names_of_optimizers_goes_on():
         ("localization", "smooth_l1", {"beta": 0.11}, {"beta": None}),
         ("localization", "balanced_l1", {"beta": 0.11}, {"beta": 0.11}),
         ("localization", "smooth_l1", {"beta": 1.0}, {"beta": 1.0}),
+        # Written out or not, it is the same number.
+        ("classification", "varifocal", {"alpha": 0.75}, {"alpha": None}),
+        ("classification", "mal", {"gamma": 1.5}, {"gamma": None}),
+        ("localization", "balanced_l1", {"beta": 1.0}, {"beta": None}),
     ],
 )
 def test_numbers_that_every_loss_had_are_those_of_the_named_loss(
