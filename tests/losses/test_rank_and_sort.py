@@ -91,16 +91,19 @@ def test_by_hand():
 
     # The first is on top. Above the second are the first, which is worse, and the negative:
     # ranking 1 / 3; sorting (.5 + .1) / 2 - .1 = .2.
-    value, gradient = jax.value_and_grad(total)(logits)
+    value, gradient = jax.jit(jax.value_and_grad(total))(logits)
     np.testing.assert_allclose(value, 1 / 3 + 0.2, rtol=1e-6)
     np.testing.assert_allclose(gradient, [[0.2], [-1 / 3 - 0.2], [1 / 3]], rtol=1e-6)
     # aLRP of the second: 1 / 3; with localization losses .5 and .1: (.1 + .5) / 3, and of the first
     # .5. Its update (1 + .5) / 3.
-    both = losses.average_lrp_loss(logits, labels, 1 - ious, delta=0.0)
+    lrp = jax.jit(functools.partial(losses.average_lrp_loss, delta=0.0))
+    both = lrp(logits, labels, 1 - ious)
     np.testing.assert_allclose(both.classification, [0.0, 1 / 3, 0.0], rtol=1e-6)
     np.testing.assert_allclose(both.localization, [0.5, 0.2, 0.0], rtol=1e-6)
-    gradients = jax.grad(
-        lambda z, e: sum(map(jnp.sum, losses.average_lrp_loss(z, labels, e, delta=0.0))), (0, 1)
+    gradients = jax.jit(
+        jax.grad(
+            lambda z, e: sum(map(jnp.sum, losses.average_lrp_loss(z, labels, e, delta=0.0))), (0, 1)
+        )
     )(logits, 1 - ious)
     np.testing.assert_allclose(gradients[0], [[0.0], [-0.5], [0.5]], rtol=1e-6)
     # The first is in both, the second in its own alone.

@@ -1,5 +1,7 @@
 """Quality, distributions and instance weights against a loop over anchors in numpy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,8 @@ def result(
     matches = Matches(
         jnp.asarray(LABELS), jnp.zeros(LABELS.shape, jnp.int32), jnp.zeros(LABELS.shape)
     )
-    found = objective.detection_objective(
+    compiled = jax.jit(functools.partial(objective.detection_objective, options=options, **kwargs))
+    found = compiled(
         tuple(jnp.asarray(level, dtype) for level in logits),
         tuple(map(jnp.asarray, distances)),
         tuple(map(jnp.asarray, ANCHORS)),
@@ -61,9 +64,7 @@ def result(
         jnp.asarray(TARGETS),
         w_loc=jnp.float32(w_loc),
         moving_average=jnp.float32(100.0),
-        options=options,
         others=others,
-        **kwargs,
     )
     return found.metrics, np.concatenate(logits, 1)
 

@@ -64,7 +64,7 @@ def test_it_is_the_exported_loss(options):
         )
         return jnp.sum(values) / jnp.sum(labels >= 0)
 
-    expected, gradient = jax.value_and_grad(exported)(logits)
+    expected, gradient = jax.jit(jax.value_and_grad(exported))(logits)
     found, of_logits = trained(logits, (deltas, anchors, matches, targets), with_weights(options))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     for ours, theirs in zip(of_logits, gradient, strict=True):
