@@ -101,6 +101,8 @@ def for_pairs(first: ArrayLike, second: ArrayLike) -> tuple[jax.Array, jax.Array
 def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """Quotient, or 0 with gradient 0 where the (non-negative) denominator is practically 0.
 
+    A NaN in either is NaN: a box that is not a number must not look like one that fits.
+
     Args:
       numerator: `[...]`.
       denominator: `[...]`, at least 0; below 1e-12 it counts as 0.
@@ -108,7 +110,7 @@ def divide_or_zero(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     Returns:
       `[...]`.
     """
-    divisible = denominator > _SMALLEST_DENOMINATOR
+    divisible = ~(denominator <= _SMALLEST_DENOMINATOR)
     return jnp.where(divisible, numerator, 0.0) / jnp.where(divisible, denominator, 1.0)
 
 
@@ -129,7 +131,12 @@ def edges(boxes: jax.Array) -> Edges:
 
     Args:
       boxes: `[..., 4]` xyxy.
+
+    Raises:
+      ValueError: the last dimension is not 4.
     """
+    if boxes.shape[-1:] != (4,):
+        raise ValueError(f"boxes has shape {boxes.shape}; it must be [..., 4]: xyxy of each box.")
     return Edges(*(edge[..., 0] for edge in jnp.split(boxes, 4, axis=-1)))
 
 

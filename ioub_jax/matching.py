@@ -6,11 +6,13 @@ exists.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax import boxes as box_ops
@@ -93,10 +95,10 @@ def match(
       Both implementations use .5 for both thresholds.
     - `'none'`: no special treatment.
 
-    A box that overlaps no anchor, or has no area, matches nothing; the original implementations
-    would make all anchors positive for it, since they all share its best IoU, 0. An anchor that is
-    not positive and is inside an ignored region gets -2. If mmdetection uses such regions (its
-    RetinaNet does not), it also removes positives.
+    A box that overlaps no anchor, has no area, or has a coordinate that is not finite, matches
+    nothing; the original implementations would make all anchors positive for it, since they all
+    share its best IoU, 0. An anchor that is not positive and is inside an ignored region gets -2.
+    If mmdetection uses such regions (its RetinaNet does not), it also removes positives.
 
     Images without boxes, boxes in any order, and any values in the padding are allowed. Slots after
     the last used one in the batch take no time, so the used ones should come first. No gradient
@@ -126,13 +128,22 @@ def match(
       device visits the slots of its own images.
 
     Raises:
-      ValueError: a threshold or `low_quality` is not one of the possible values.
+      TypeError: labels are not integers.
+      ValueError: a shape is wrong, or an option is not one of the possible values.
     """
     check_options(foreground_iou, background_iou, low_quality, ignore_iof)
     check_similarity(similarity, nwd_constant)
+    if np.ndim(anchors) != 2 or np.shape(anchors)[1] != 4 or np.shape(anchors)[0] == 0:
+        raise ValueError(
+            f"anchors has shape {np.shape(anchors)}; it must be [N, 4] with N at least 1."
+        )
+    check_ground_truth(boxes, labels, valid, ignored)
     # jax cannot differentiate a loop backwards if its number of iterations depends on its input.
     anchors, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(anchors, boxes))
-    valid, ignored = jnp.asarray(valid), jnp.asarray(ignored)
+    # A box with a NaN would be compared with every anchor.
+    valid = jnp.asarray(valid, bool) & jnp.all(jnp.isfinite(boxes), axis=-1)
+    boxes = jnp.where(valid[..., None], boxes, 0.0)
+    ignored = jnp.asarray(ignored, bool)
     is_object, measure = valid & ~ignored, box_ops.pairwise_iou
     if similarity == "nwd":
         # The IoU of a box without area is 0, but its NWD is not.
@@ -301,12 +312,37 @@ def _taken_anchors(iou: jax.Array, best: jax.Array, low_quality: str) -> jax.Arr
     return (iou > 0.0) & (iou >= best * (1.0 - _IOU_ROUNDING))
 
 
+def check_ground_truth(
+    boxes: ArrayLike, labels: ArrayLike, valid: ArrayLike, ignored: ArrayLike
+) -> None:
+    """Refuses ground truth of wrong shapes, while a program is traced.
+
+    Args:
+      boxes: `[B, M, 4]`, M at least 1.
+      labels: `[B, M]`.
+      valid: `[B, M]`.
+      ignored: `[B, M]`.
+
+    Raises:
+      ValueError: a shape is another one.
+    """
+    shape = np.shape(boxes)
+    if len(shape) != 3 or shape[2] != 4 or shape[1] == 0:
+        raise ValueError(f"boxes has shape {shape}; it must be [B, M, 4] with M at least 1.")
+    for name, array in (("labels", labels), ("valid", valid), ("ignored", ignored)):
+        if np.shape(array) != shape[:2]:
+            raise ValueError(
+                f"{name} has shape {np.shape(array)}; it must be {shape[:2]}, one for each of the "
+                f"boxes, which have shape {shape}."
+            )
+
+
 def check_similarity(similarity: str, nwd_constant: float) -> None:
     """Raises `ValueError` if `match` has no such similarity, or the constant is impossible."""
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity is {similarity!r}; it must be one of iou, nwd.")
-    if not nwd_constant > 0:
-        raise ValueError(f"nwd_constant is {nwd_constant}; it must be above 0.")
+    if isinstance(nwd_constant, bool) or not 0 < nwd_constant < math.inf:
+        raise ValueError(f"nwd_constant is {nwd_constant}; it must be a finite number above 0.")
 
 
 def check_options(

@@ -57,8 +57,11 @@ def pairwise_similarity(
 
 def _distance(first: jax.Array, second: jax.Array, eps: float) -> jax.Array:
     """Returns `sqrt(W^2 + eps)` of boxes of equal rank, in pixels."""
+    for given in (first, second):
+        if given.shape[-1:] != (4,):
+            raise ValueError(f"boxes has shape {given.shape}; it must be [..., 4]: xyxy of each.")
     # Half of the sum of the squared differences of the edges: if the edges of an axis differ by a
     # and b, its center differs by (a + b) / 2 and its half side by (b - a) / 2.
     squared = jnp.sum(jnp.square(first - second), axis=-1) / 2.0 + eps
-    apart = squared > 0.0
+    apart = ~(squared <= 0.0)  # True for NaN, which must propagate
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)

@@ -12,6 +12,9 @@ _CACHE = pathlib.Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 # Most programs are single operations: too small to be kept by default, but there are thousands.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# XLA logs two long lines for every program that it loads: preferences of the compiler count as
+# features that the machine lacks.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Optimizing programs that run a few times is what takes longest, here and in commands under test.
 _IN_HASTE = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
 

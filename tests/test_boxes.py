@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ioub_jax import boxes as box_ops
-from ioub_jax import losses
+from ioub_jax import losses, wasserstein
 
 FAMILY = {
     "iou": box_ops.aligned_iou,
@@ -259,3 +259,14 @@ def test_gradients_pad_nothing(measure):
     program = str(jax.make_jaxpr(gradient)(first))
     assert "concatenate" in program
     assert " pad" not in program
+
+
+@pytest.mark.parametrize("columns", [5, 8])
+def test_boxes_have_four_columns(columns):
+    """A score beside each box would be taken for an edge."""
+    given = np.zeros((3, columns))
+    for function in (box_ops.aligned_iou, box_ops.pairwise_iou, box_ops.generalized_iou):
+        with pytest.raises(ValueError, match=rf"boxes has shape .*{columns}\); it must be"):
+            function(given, given)
+    with pytest.raises(ValueError, match=rf"boxes has shape \(3, {columns}\); it must be"):
+        wasserstein.aligned_similarity(given, given)

@@ -366,3 +366,41 @@ def test_by_nwd_a_tiny_box_finds_anchors_that_it_does_not_meet():
     np.testing.assert_array_equal(found.labels, [[3, 3, -1]])
     with pytest.raises(ValueError, match="similarity is 'giou'; it must be one of iou, nwd"):
         matching.match(anchors, *truth, similarity="giou")
+
+
+@pytest.mark.parametrize("similarity", ["iou", "nwd"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_box_that_is_not_finite_matches_nothing_and_hides_no_other(similarity, bad):
+    anchors = np.array([[0, 0, 8, 8], [16, 16, 24, 24]], np.float32)
+    boxes = np.array([[[bad, 0, 8, 8], [16, 16, 24, 24]]], np.float32)
+    flags = np.ones((1, 2), bool)
+    found = matching.match(anchors, boxes, np.array([[0, 1]]), flags, ~flags, similarity=similarity)
+    assert found.labels.tolist() == [[-1, 1]]
+    assert np.isfinite(found.iou).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"boxes": np.zeros((1, 0, 4))}, r"boxes has shape \(1, 0, 4\); it must be \[B, M, 4\]"),
+        ({"labels": np.zeros(1, int)}, r"labels has shape \(1,\); it must be \(1, 2\), one for"),
+        ({"ignored": np.zeros((2, 2), bool)}, r"ignored has shape \(2, 2\); it must be \(1, 2\)"),
+        ({"anchors": np.zeros((0, 4))}, r"anchors has shape \(0, 4\); it must be \[N, 4\]"),
+    ],
+)
+def test_ground_truth_of_wrong_shapes_is_refused(changes, words):
+    given = {
+        "anchors": np.zeros((3, 4)),
+        "boxes": np.zeros((1, 2, 4)),
+        "labels": np.zeros((1, 2), int),
+        "valid": np.zeros((1, 2), bool),
+        "ignored": np.zeros((1, 2), bool),
+    }
+    with pytest.raises(ValueError, match=words):
+        matching.match(**given | changes)
+
+
+@pytest.mark.parametrize("constant", [0.0, np.inf, np.nan, True])
+def test_a_constant_of_nwd_out_of_range_is_refused(constant):
+    with pytest.raises(ValueError, match=r"nwd_constant is .*; it must be a finite number above 0"):
+        matching.check_similarity("nwd", constant)

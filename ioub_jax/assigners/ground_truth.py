@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax import boxes as box_ops
-from ioub_jax.matching import Matches
+from ioub_jax.matching import Matches, check_ground_truth
 
 # The number of boxes in one pass over all anchors: the state is read and written once for all of
 # them.
@@ -68,15 +68,7 @@ def check_given(
       ValueError: a shape, or `ignore_iof`, is not one of the possible values.
     """
     sizes = _level_sizes(anchors)
-    shape = np.shape(boxes)
-    if len(shape) != 3 or shape[2] != 4 or shape[1] == 0:
-        raise ValueError(f"boxes has shape {shape}; it must be [B, M, 4] with M at least 1.")
-    for name, array in (("labels", labels), ("valid", valid), ("ignored", ignored)):
-        if np.shape(array) != shape[:2]:
-            raise ValueError(
-                f"{name} has shape {np.shape(array)}; it must be {shape[:2]}, one for each of the "
-                f"boxes, which have shape {shape}."
-            )
+    check_ground_truth(boxes, labels, valid, ignored)
     if not 0.0 < ignore_iof <= 1.0:
         raise ValueError(f"ignore_iof is {ignore_iof}; it must be above 0 and at most 1.")
     *levels, boxes = jax.lax.stop_gradient(box_ops.at_least_float32(*anchors, boxes))
@@ -179,6 +171,8 @@ def stride_of_anchors(
 
 def check_levels(name: str, values: Sequence[Any], sizes: Sequence[int]) -> None:
     """Raises `ValueError` if there is not one value for every level."""
+    if not isinstance(values, Sequence | np.ndarray):
+        raise ValueError(f"{name} is {values!r}; it must have one entry for each level.")
     if len(values) != len(sizes):
         raise ValueError(
             f"{name} has {len(values)} entries; it must have {len(sizes)}, one for each level of "

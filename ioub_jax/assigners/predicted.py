@@ -119,7 +119,8 @@ def _check_levels(
     last: int | None,
 ) -> None:
     if not isinstance(levels, Sequence) or len(levels) != len(sizes):
-        found = np.shape(levels) if hasattr(levels, "shape") else f"{len(levels)} arrays"
+        found = f"{len(levels)} arrays" if isinstance(levels, Sequence) else f"{levels!r:.40}"
+        found = f"{np.shape(levels)}" if hasattr(levels, "shape") else found
         raise ValueError(
             f"{name} has {found}; it must have one array for each of {len(sizes)} levels."
         )

@@ -1,6 +1,7 @@
 """Losses of object detectors for any JAX model; the subpackage depends only on jax.
 
-Losses are unreduced and take hyper-parameters by keyword. They accept any leading dimensions.
+Losses are unreduced (except `correlation_loss`) and take hyperparameters by keyword. They accept
+any leading dimensions (except `isr_p_weights`, which ranks `[B, N]`).
 Labels are `0..C-1` for a class, `-1` for background, `-2` for ignored. The `*_weights` functions
 return factors for a loss of the same shape.
 """

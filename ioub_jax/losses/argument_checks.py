@@ -1,6 +1,7 @@
 """Checks of the arguments of losses, made while a program is traced, at no cost at run time."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+
+# Also for Python's integers, which may be too large to be converted.
+_LARGEST = sys.float_info.max
 
 
 def check_real(**arrays: ArrayLike) -> None:
@@ -26,7 +30,7 @@ def check_real(**arrays: ArrayLike) -> None:
 
 
 def check_mask(**masks: ArrayLike) -> None:
-    """Refuses masks that are not of bools: integers would select or weigh something else.
+    """Refuses masks that are not of bools: integers would select or weight something else.
 
     Args:
       **masks: the masks by the names of the arguments.
@@ -103,14 +107,28 @@ def check_of_each(boxes: str, shape: Sequence[int], **scalars: ArrayLike) -> Non
     Raises:
       ValueError: a shape does not broadcast to that of the boxes without its last dimension.
     """
-    wanted = tuple(shape[:-1])
-    for name, array in scalars.items():
+    why = f"one for each box of {boxes}, which has shape {tuple(shape)}"
+    check_broadcasts(shape[:-1], why, **scalars)
+
+
+def check_broadcasts(
+    wanted: Sequence[int], why: str, **arrays: ArrayLike | Sequence[float]
+) -> None:
+    """Refuses an array that does not broadcast to a shape.
+
+    Args:
+      wanted: the shape.
+      why: the end of the message, such as 'one for each of ious'.
+      **arrays: the arrays by the names of the arguments.
+
+    Raises:
+      ValueError: a shape does not broadcast to the wanted one.
+    """
+    wanted = tuple(wanted)
+    for name, array in arrays.items():
         found = np.shape(array)
         if not _broadcast(wanted, found) or np.broadcast_shapes(wanted, found) != wanted:
-            raise ValueError(
-                f"{name} has shape {found}; it must be {wanted}, one for each box of {boxes}, "
-                f"which has shape {tuple(shape)}."
-            )
+            raise ValueError(f"{name} has shape {found}; it must be {wanted}, {why}.")
 
 
 def check_number(
@@ -123,7 +141,7 @@ def check_number(
     at_most: float = math.inf,
     may_be_traced: bool = False,
 ) -> None:
-    """Refuses a hyper-parameter that is not a finite number in its range.
+    """Refuses a hyperparameter that is not a finite number in its range.
 
     Args:
       name: the name of the argument.
@@ -153,7 +171,9 @@ def check_number(
         value, int | float | np.integer | np.floating
     ):
         raise TypeError(f"{name} is {value!r}; it must be a number.")
-    if not (above < value < below and at_least <= value <= at_most and math.isfinite(value)):
+    if not (
+        above < value < below and at_least <= value <= at_most and -_LARGEST <= value <= _LARGEST
+    ):
         words = [
             f"{word} {limit:g}"
             for word, limit in (

@@ -76,7 +76,7 @@ def average_lrp_loss(
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels, localization_losses=localization_losses, where=where)
     check_number("delta", delta, at_least=0.0)

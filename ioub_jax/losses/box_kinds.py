@@ -12,7 +12,7 @@ from ioub_jax.losses import box_pairs
 from ioub_jax.losses.argument_checks import check_number, check_real
 from ioub_jax.losses.box_pairs import BoxPairs
 
-#: Defaults of the hyper-parameters of `iou_loss`. The image size has no default: it must be given.
+#: Defaults of the hyperparameters of `iou_loss`. The image size has no default: it must be given.
 DEFAULTS: Mapping[str, Any] = {
     "gamma": 0.5,
     "theta": 4.0,
@@ -28,9 +28,9 @@ class _Kind(NamedTuple):
     """A kind of loss.
 
     Attributes:
-      penalties: function from pairs and hyper-parameters to the terms added to 1 - IoU.
-      factor: function from pairs and hyper-parameters to the factor of the sum; None for 1.
-      takes: the names of the hyper-parameters of the kind.
+      penalties: function from pairs and hyperparameters to the terms added to 1 - IoU.
+      factor: function from pairs and hyperparameters to the factor of the sum; None for 1.
+      takes: the names of the hyperparameters of the kind.
     """
 
     penalties: Callable[[BoxPairs, _Numbers], tuple[jax.Array, ...]]
@@ -39,7 +39,7 @@ class _Kind(NamedTuple):
 
 
 class Formula(NamedTuple):
-    """A kind with its hyper-parameters."""
+    """A kind with its hyperparameters."""
 
     kind: _Kind
     numbers: _Numbers
@@ -54,16 +54,16 @@ class Formula(NamedTuple):
 
 
 def formula_of(kind: str, **hyper_parameters: Any) -> Formula:
-    """Formula of a kind with its hyper-parameters.
+    """Formula of a kind with its hyperparameters.
 
     Args:
       kind: the name.
-      **hyper_parameters: the values of all hyper-parameters by the names in `DEFAULTS`; an image
+      **hyper_parameters: the values of all hyperparameters by the names in `DEFAULTS`; an image
         size of None is not given.
 
     Raises:
-      TypeError: a hyper-parameter is not a number.
-      ValueError: there is no such kind, a number is out of its range, or a hyper-parameter that the
+      TypeError: a hyperparameter is not a number.
+      ValueError: there is no such kind, a number is out of its range, or a hyperparameter that the
         kind does not have is not at its default.
     """
     check_kind(kind)
@@ -92,10 +92,10 @@ def check_kind(kind: str) -> None:
 
 
 def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
-    """Refuses hyper-parameters that are set although the kind does not have them.
+    """Refuses hyperparameters that are set although the kind does not have them.
 
     Raises:
-      ValueError: a hyper-parameter is set that the kind does not have.
+      ValueError: a hyperparameter is set that the kind does not have.
     """
     for name, value in hyper_parameters.items():
         default = DEFAULTS[name]
@@ -111,7 +111,7 @@ def check_taken(kind: str, hyper_parameters: Mapping[str, Any]) -> None:
 
 
 def check_hyper_parameter(name: str, value: Any) -> None:
-    """Refuses a hyper-parameter that is not in its range.
+    """Refuses a hyperparameter that is not in its range.
 
     Raises:
       TypeError: the value is not a number.
@@ -134,8 +134,8 @@ def check_focaler(interval: Sequence[float]) -> None:
       TypeError: the ends of the interval are not numbers.
       ValueError: it is not an interval within 0 and 1.
     """
-    if isinstance(interval, np.ndarray):
-        interval = interval.tolist()
+    if isinstance(interval, jax.Array | np.ndarray) and not isinstance(interval, jax.core.Tracer):
+        interval = np.asarray(interval).tolist()
     if not isinstance(interval, Sequence) or isinstance(interval, str) or len(interval) != 2:
         raise ValueError(f"focaler is {interval!r}; it must be two numbers, d and u.")
     for end in interval:

@@ -126,7 +126,7 @@ def power_or_zero(base: jax.Array, exponent: float) -> jax.Array:
         return jnp.ones_like(base)
     if exponent == 1:
         return base
-    above_zero = base > 0.0
+    above_zero = ~(base <= 0.0)  # True for NaN, which must propagate
     return jnp.where(above_zero, jnp.where(above_zero, base, 1.0) ** exponent, 0.0)
 
 

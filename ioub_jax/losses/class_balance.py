@@ -80,7 +80,7 @@ def weigh_matched(loss: jax.Array, labels: ArrayLike, class_weights: ArrayLike |
       class_weights: `[C]`; None: 1.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
     """
     if class_weights is None:
         return loss

@@ -1,7 +1,7 @@
 """Classification losses of dense detectors.
 
 Labels are integers of any width: `0..C-1` for a class, `-1` for background, `-2` for ignored (loss
-0, gradient 0). Other labels are not detected under `jax.jit`. Losses are unreduced and computed in
+0, gradient 0). Other labels are not detected. Losses are unreduced and computed in
 float32, or float64 if an input is float64. Values and gradients are finite for every finite logit,
 with one exception: the softmax cross entropy is infinite, with finite gradients, if the difference
 of two logits of an anchor exceeds the range of the dtype.
@@ -59,11 +59,11 @@ def sigmoid_focal_loss(
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels)
     check_shares(alpha=alpha)
@@ -94,7 +94,7 @@ def sigmoid_focal_loss_of_matched_class(
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels)
     check_shares(alpha=alpha)
@@ -119,11 +119,11 @@ def softmax_cross_entropy(
         which are mined by their loss, is always 1.
 
     Returns:
-      `[...]`.
+      `[...]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels)
     check_class_weights(class_weights, np.shape(logits)[-1] - 1)
@@ -154,11 +154,11 @@ def quality_focal_loss(
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
     check_exponents(beta=beta)
@@ -200,11 +200,11 @@ def varifocal_loss(
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
     check_exponents(alpha=alpha, gamma=gamma)

@@ -82,7 +82,7 @@ def check_class_weights(class_weights: ArrayLike | None, classes: int | None = N
 
     Raises:
       TypeError: the weights are not real numbers.
-      ValueError: the weights have another shape, or one is below 0.
+      ValueError: the weights have another shape, or one is below 0 or not finite.
     """
     if class_weights is None:
         return
@@ -93,33 +93,36 @@ def check_class_weights(class_weights: ArrayLike | None, classes: int | None = N
         raise ValueError(
             f"class_weights has shape {found}; it must be {wanted}, one for each class."
         )
-    if not isinstance(class_weights, jax.core.Tracer) and np.any(np.asarray(class_weights) < 0):
-        raise ValueError(f"class_weights is {class_weights}; all must be at least 0.")
+    if isinstance(class_weights, jax.core.Tracer):
+        return
+    known = np.asarray(class_weights)
+    if not np.all((known >= 0) & np.isfinite(known)):
+        raise ValueError(f"class_weights is {class_weights}; all must be finite and at least 0.")
 
 
 def check_exponents(**numbers: ArrayLike) -> None:
-    """Refuses hyper-parameters that are not finite and at least 0; they may be traced.
+    """Refuses hyperparameters that are not finite and at least 0; they may be traced.
 
     Args:
-      **numbers: the hyper-parameters by the names of the arguments.
+      **numbers: the hyperparameters by the names of the arguments.
 
     Raises:
-      TypeError: a hyper-parameter is not a number.
-      ValueError: a hyper-parameter is below 0 or not finite, or has dimensions.
+      TypeError: a hyperparameter is not a number.
+      ValueError: a hyperparameter is below 0 or not finite, or has dimensions.
     """
     for name, number in numbers.items():
         check_number(name, number, at_least=0.0, may_be_traced=True)
 
 
 def check_shares(**numbers: ArrayLike) -> None:
-    """Refuses hyper-parameters that are not in 0..1; they may be traced.
+    """Refuses hyperparameters that are not in 0..1; they may be traced.
 
     Args:
-      **numbers: the hyper-parameters by the names of the arguments.
+      **numbers: the hyperparameters by the names of the arguments.
 
     Raises:
-      TypeError: a hyper-parameter is not a number.
-      ValueError: a hyper-parameter is out of its range, or has dimensions.
+      TypeError: a hyperparameter is not a number.
+      ValueError: a hyperparameter is out of its range, or has dimensions.
     """
     for name, number in numbers.items():
         check_number(name, number, at_least=0.0, at_most=1.0, may_be_traced=True)

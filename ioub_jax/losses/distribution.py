@@ -50,7 +50,8 @@ def distribution_focal_loss(logits: ArrayLike, targets: ArrayLike) -> jax.Array:
     )
     # The logarithm of a share of 0 is infinite in bins that have no weight, too.
     terms = jnp.where(weights > 0.0, weights * jax.nn.log_softmax(logits, axis=-1), 0.0)
-    return -jnp.sum(terms, axis=-1)
+    # A NaN lies between no two bins.
+    return jnp.where(jnp.isnan(targets), targets, -jnp.sum(terms, axis=-1))
 
 
 def decode_distribution(logits: ArrayLike) -> jax.Array:

@@ -15,6 +15,9 @@ from ioub_jax.losses.argument_checks import check_mask, check_number, check_real
 from ioub_jax.losses.classification_arguments import check_logits, check_shape
 from ioub_jax.losses.sigmoids import one_hot_and_counted, softplus_of_both_signs
 
+# The gradient of a quotient squares its denominator: float32 can represent the square of 1e-18.
+_SMALLEST_MU = 1e-18
+
 
 def ghm_c_loss(
     logits: ArrayLike,
@@ -43,17 +46,19 @@ def ghm_c_loss(
       where: `[..., C]` bool, whether each entry counts; None: all that are not ignored.
 
     Returns:
-      The loss `[..., C]`, and the new state `[bins]`; float32, or float64 if an input is.
+      The loss `[..., C]`, and the new state `[bins]`; float32, or float64 if the logits are.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit, or a hyper-parameter is out of range.
+      ValueError: a shape does not fit, or a hyperparameter is out of range.
     """
     check_logits(logits, labels)
     _check(logits, state, bins, momentum, where)
     (logits,) = at_least_float32(logits)
     one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
-    counted = counted if where is None else counted & jnp.asarray(where)
+    counted = counted if where is None else counted & jnp.asarray(where, bool)
+    # A gradient multiplied by 0 would be NaN for a logit that is NaN.
+    logits = jnp.where(counted, logits, 0.0)
     wrong = jnp.where(one_hot, -logits, logits)
     cross_entropy, _ = softplus_of_both_signs(wrong)
     weights, state = _harmonized(jax.nn.sigmoid(wrong), counted, state, bins, momentum)
@@ -86,27 +91,28 @@ def ghm_r_loss(
       where: `[...]` bool, whether each entry counts, usually those of positives; None: all.
 
     Returns:
-      The loss `[...]`, and the new state `[bins]`; float32, or float64 if an input is.
+      The loss `[...]`, and the new state `[bins]`; float32, or float64 if `pred` or `target` is.
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: a shape does not fit, or a hyper-parameter is out of range.
+      ValueError: a shape does not fit, or a hyperparameter is out of range.
     """
     check_real(pred=pred, target=target)
     check_shape("target", target, np.shape(pred), "as pred")
     check_number("mu", mu, above=0.0, may_be_traced=True)
     _check(pred, state, bins, momentum, where)
     pred, target = at_least_float32(pred, target)
-    counted = jnp.ones(pred.shape, jnp.bool_) if where is None else jnp.asarray(where)
+    counted = jnp.ones(pred.shape, jnp.bool_) if where is None else jnp.asarray(where, bool)
     # The difference of two finite numbers may overflow.
     size = jnp.abs(jnp.where(counted, pred - target, 0.0))
     size = jnp.minimum(size, jnp.finfo(size.dtype).max)
     # Neither squares a large number, which could overflow. The loss is a quotient rather than a
     # difference of nearly equal numbers, which would be rounded.
-    larger = jax.lax.stop_gradient(jnp.maximum(size, mu))
-    hypotenuse = larger * jnp.sqrt(jnp.square(size / larger) + jnp.square(mu / larger))
+    least = jnp.maximum(mu, _SMALLEST_MU).astype(size.dtype)
+    larger = jax.lax.stop_gradient(jnp.maximum(size, least))
+    hypotenuse = larger * jnp.sqrt(jnp.square(size / larger) + jnp.square(least / larger))
     norm = size / hypotenuse
-    loss = norm * (size / (1.0 + mu / hypotenuse))
+    loss = norm * (size / (1.0 + least / hypotenuse))
     weights, state = _harmonized(norm, counted, state, bins, momentum)
     return jnp.where(counted, weights * loss, 0.0), state
 

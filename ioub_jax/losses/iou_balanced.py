@@ -77,7 +77,7 @@ def iou_balanced_classification_weights(
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: the shapes differ, or a hyper-parameter is out of range.
+      ValueError: the shapes differ, or a hyperparameter is out of range.
     """
     check_real(loss=loss, ious=ious)
     check_shape("ious", ious, np.shape(loss), "one for each of loss")
@@ -85,7 +85,7 @@ def iou_balanced_classification_weights(
     check_shape("positive", positive, np.shape(loss), "one for each of loss")
     check_exponents(eta=eta, eps=eps)
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
-    positive = jnp.asarray(positive)
+    positive = jnp.asarray(positive, bool)  # an empty list is of floats
     eta = jnp.asarray(jax.lax.stop_gradient(eta)).astype(loss.dtype)
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
 
@@ -159,13 +159,14 @@ def calibrate_w_loc(
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: two shapes are incompatible, or lambda_ is below 0.
+      ValueError: the shapes differ, or lambda_ is below 0.
     """
-    check_alike(loss=loss, ious=ious)
+    check_real(loss=loss, ious=ious)
+    check_shape("ious", ious, np.shape(loss), "one for each of loss")
     check_mask(positive=positive)
-    check_alike(loss=loss, positive=jnp.asarray(positive).astype(jnp.int32))
+    check_shape("positive", positive, np.shape(loss), "one for each of loss")
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
-    positive = jnp.asarray(positive)
+    positive = jnp.asarray(positive, bool)  # an empty list is of floats
     loss = jnp.where(positive, loss, 0.0)
     weights = iou_balanced_localization_weights(jnp.where(positive, ious, 0.0), lambda_=lambda_)
     plain_sum, weighted_sum = jnp.sum(loss), jnp.sum(weights * loss)
@@ -204,11 +205,11 @@ def iou_balanced_sigmoid_focal_loss(
         normalizer is computed from the loss without them.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit, or a hyper-parameter is out of range.
+      ValueError: a shape does not fit, or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
     check_class_weights(class_weights, np.shape(logits)[-1])
@@ -251,11 +252,11 @@ def iou_balanced_softmax_cross_entropy(
         computed from the loss without them.
 
     Returns:
-      `[...]`.
+      `[...]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit, or a hyper-parameter is out of range.
+      ValueError: a shape does not fit, or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
     check_class_weights(class_weights, np.shape(logits)[-1] - 1)

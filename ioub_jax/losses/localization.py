@@ -2,9 +2,10 @@
 
 Losses are unreduced and computed for all anchors; multiply them by the mask of positives. They are
 computed in float32, or float64 if an input is float64. Gradients are finite for every finite input.
-Values are finite, too, if the dtype can represent the differences of the inputs.
+Values are finite, too, if the dtype can represent the differences of the inputs. With a `power`
+above 1, both hold as far as the dtype can represent the powers.
 
-Arrays that are not real, incompatible shapes and hyper-parameters out of range are refused while a
+Arrays that are not real, incompatible shapes and hyperparameters out of range are refused while a
 program is traced, with a message that names the argument.
 """
 
@@ -18,7 +19,7 @@ from jax.typing import ArrayLike
 from ioub_jax import boxes as box_ops
 from ioub_jax import wasserstein
 from ioub_jax.losses import box_kinds, box_pairs
-from ioub_jax.losses.argument_checks import check_alike, check_boxes, check_number, check_of_each
+from ioub_jax.losses.argument_checks import check_alike, check_boxes, check_broadcasts, check_number
 
 
 def _distance(pred: ArrayLike, target: ArrayLike) -> jax.Array:
@@ -37,7 +38,7 @@ def smooth_l1_loss(pred: ArrayLike, target: ArrayLike, *, beta: float) -> jax.Ar
       beta: the distance d at which the parabola ends, at least 0; 0 gives the L1 loss.
 
     Returns:
-      `[..., 4]`.
+      `[..., 4]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: an argument is not of real numbers.
@@ -73,7 +74,7 @@ def balanced_l1_loss(
       beta: distance that separates inliers from outliers, above 0.
 
     Returns:
-      `[..., 4]`.
+      `[..., 4]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: an argument is not of real numbers.
@@ -156,12 +157,12 @@ def iou_loss(
       image_size: height and width of the image for `mpdiou` in pixels, two numbers or `[..., 2]`.
 
     Returns:
-      `[...]`.
+      `[...]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: an argument is not of real numbers.
       ValueError: there is no such kind, a shape is not `[..., 4]`, the shapes are incompatible, a
-        number is out of its range, or a hyper-parameter is set that the kind does not have.
+        number is out of its range, or a hyperparameter is set that the kind does not have.
     """
     formula = box_kinds.formula_of(
         kind,
@@ -174,8 +175,8 @@ def iou_loss(
     check_boxes(boxes=boxes, target_boxes=target_boxes)
     if image_size is not None:
         shape = np.broadcast_shapes(np.shape(boxes), np.shape(target_boxes))
-        of_images = np.broadcast_to(0.0, np.shape(image_size)[:-1])
-        check_of_each("boxes", shape, image_size=of_images)
+        why = f"height and width for each box of boxes, which has shape {shape}"
+        check_broadcasts((*shape[:-1], 2), why, image_size=image_size)
     check_number("power", power, above=0)
     pairs = box_pairs.pairs_of(boxes, target_boxes)
     loss = 1.0 - box_pairs.power_or_zero(_overlap(pairs, inner, focaler), power)
@@ -194,9 +195,9 @@ def normalized_wasserstein_distance(
 ) -> jax.Array:
     """`1 - exp(-sqrt(W^2 + eps) / constant)` (NWD, arXiv 2110.13389, equations 8-9).
 
-    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4` is the Wasserstein distance of the boxes, modeled
-    as Gaussians. 1 minus the loss is the similarity, `wasserstein.aligned_similarity`. The eps
-    under the root is from the authors' code. It makes the loss smooth where a box equals its
+    `W^2 = d^2 + ((w - w')^2 + (h - h')^2) / 4` is the squared 2-Wasserstein distance of the boxes,
+    modeled as Gaussians. 1 minus the loss is the similarity, `wasserstein.aligned_similarity`. The
+    eps under the root is from the authors' code. It makes the loss smooth where a box equals its
     target; the loss there is 2e-5 instead of 0.
 
     Args:
@@ -236,4 +237,5 @@ def _overlap(
         return overlap
     box_kinds.check_focaler(focaler)
     low, high = focaler
-    return jnp.clip((overlap - low) / (high - low), 0.0, 1.0)
+    # float32 could not represent a smaller width.
+    return jnp.clip((overlap - low) / max(high - low, 1e-30), 0.0, 1.0)

@@ -9,6 +9,8 @@ from ioub_jax.losses.pairs import Listed, sums_over
 
 # Number of positives that are processed together; the arrays of positives are padded to multiples.
 BLOCK = 256
+# A narrower step has this width, which float32 can represent.
+_SMALLEST_WIDTH = 1e-37
 # Largest number of pairs that are processed together, unless a single positive has more.
 _LARGEST_TILE = 2**22
 
@@ -72,7 +74,7 @@ def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:
     if delta == 0:
         above = (others >= own).astype(difference.dtype)
         return jnp.where(jnp.isnan(others) | jnp.isnan(own), jnp.nan, above)
-    return jnp.clip(difference / (2.0 * delta) + 0.5, 0.0, 1.0)
+    return jnp.clip(difference / max(2.0 * delta, _SMALLEST_WIDTH) + 0.5, 0.0, 1.0)
 
 
 def negatives_above(ranking: Ranking, delta: float, block: int, there: jax.Array) -> jax.Array:

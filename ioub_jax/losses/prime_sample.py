@@ -54,7 +54,7 @@ def carl_weights(
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: the shapes differ, or a hyper-parameter is out of range.
+      ValueError: the shapes differ, or a hyperparameter is out of range.
     """
     check_real(scores=scores)
     check_mask(positive=positive)
@@ -62,7 +62,7 @@ def carl_weights(
     check_exponents(k=k)
     check_shares(bias=bias)
     (scores,) = at_least_float32(scores)
-    positive = jnp.asarray(positive)
+    positive = jnp.asarray(positive, bool)  # an empty list is of floats
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
     base = bias + (1.0 - bias) * jnp.where(positive, scores, 0.0)
     # As in the IoU-balanced weights, the scale cancels, so it needs no gradient.
@@ -115,7 +115,7 @@ def isr_p_weights(
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: the shapes differ, or a hyper-parameter is out of range.
+      ValueError: the shapes differ, or a hyperparameter is out of range.
     """
     as_int32(gt_index, "gt_index")
     check_of_labels(labels, loss=loss, ious=ious, gt_index=gt_index)

@@ -52,11 +52,11 @@ def matchability_aware_loss(
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
     check_exponents(alpha=1.0 if alpha is None else alpha, gamma=gamma)
@@ -98,17 +98,17 @@ def iou_aware_bce_loss(
       alpha: share of the score in the target, in 0..1.
       gamma: exponent of the negative entries' weights, at least 0.
       least_target: lower bound of t, in 0..1.
-      target_weights: `[...]` in 0..1, factors of t; None: 1. In layers of Align-DETR in which an
-        object has many anchors, they are `exp(-rank / tau)`, with the rank of t among the anchors
-        of the object, from 0.
+      target_weights: `[...]` in 0..1, factors of t; used only at positives; None: 1. In layers of
+        Align-DETR in which an object has many anchors, they are `exp(-rank / tau)`, with the rank
+        of t among the anchors of the object, from 0.
       class_weights: `[C]`, factors of the matched entries of positives; None: 1.
 
     Returns:
-      `[..., C]`.
+      `[..., C]`, float32, or float64 if an input is.
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious, target_weights=target_weights)
     check_shares(alpha=alpha, least_target=least_target)
@@ -121,7 +121,8 @@ def iou_aware_bce_loss(
     targets = jnp.maximum(targets, least_target)
     if target_weights is not None:
         (of_anchors,) = at_least_float32(target_weights)
-        targets = targets * jnp.broadcast_to(of_anchors[..., None], targets.shape)
+        of_entries = jnp.broadcast_to(of_anchors[..., None], targets.shape)
+        targets = targets * jnp.where(matched, of_entries, 1.0)
     targets = jax.lax.stop_gradient(targets)
     of_matched = targets * of_one + (1.0 - targets) * of_zero
     of_others = power_of_sigmoid(logits, of_one, gamma) * of_zero

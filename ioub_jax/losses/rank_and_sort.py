@@ -73,7 +73,7 @@ def rank_and_sort_loss(
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
     qualities = ranking.of_positives(_qualities(ious, ranking.negatives.dtype))
@@ -113,7 +113,7 @@ def bucketed_rank_and_sort_loss(
 
     Raises:
       TypeError: labels are not integers, or another argument is not numeric.
-      ValueError: a shape does not fit the logits', or a hyper-parameter is out of range.
+      ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
     qualities = ranking.of_positives(_qualities(ious, ranking.negatives.dtype))
@@ -134,7 +134,7 @@ def _sorted_out(
     check_logits(logits, labels, ious=ious, where=where)
     check_number("delta", delta, at_least=0.0)
     check_exponents(sorting_weight=sorting_weight)
-    (logits,) = at_least_float32(logits)
+    logits, _ = at_least_float32(logits, ious)
     masks = one_hot_and_counted(without(labels, where), logits.shape[-1])
     return sort_out(logits, *masks), logits.shape[:-1]
 
@@ -150,8 +150,10 @@ def _in_buckets(ranking: Ranking, delta: float) -> Ranking:
     ascending = jnp.sort(jnp.where(place < ranking.number, positives, jnp.inf))
     values = ranking.negatives
     near = (ranking.sizes > 0) & ~(values < ascending[0] - delta)
-    bucket = jnp.searchsorted(ascending, jax.lax.stop_gradient(values)).astype(jnp.int32)
-    bucket = jnp.where(jnp.isnan(values), 0, bucket)  # otherwise beyond the buckets in use
+    # A negative that equals a positive counts as ranked above it, so it is in the bucket above. The
+    # last bucket in use also holds infinity and NaN, which are sorted after the padding.
+    bucket = jnp.searchsorted(ascending, jax.lax.stop_gradient(values), side="right")
+    bucket = jnp.minimum(bucket.astype(jnp.int32), ranking.number)
     segments = ranking.positives.size + BLOCK
 
     def total(of_entries: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ def correlation_loss(
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: the shapes differ, or there is no such kind.
+      ValueError: the shapes differ, there is no such kind, or the strength is not above 0.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
@@ -61,7 +61,7 @@ def correlation_loss(
     if where is not None:
         check_mask(where=where)
         check_shape("where", where, np.shape(scores), "a flag for each of scores")
-        counted = jnp.asarray(where).ravel()
+        counted = jnp.asarray(where, bool).ravel()
     x, y = jnp.where(counted, x, 0.0), jnp.where(counted, y, 0.0)
     if kind == "spearman":
         x, y = (soft_ranks(v, counted, strength=regularization_strength) for v in (x, y))

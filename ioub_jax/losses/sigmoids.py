@@ -25,7 +25,7 @@ def one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array,
 def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
     """The labels as int32, with -2 (ignored) where the mask `where` is False."""
     labels = as_int32(labels)
-    return labels if where is None else jnp.where(jnp.asarray(where), labels, _IGNORED)
+    return labels if where is None else jnp.where(jnp.asarray(where, bool), labels, _IGNORED)
 
 
 def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -28,7 +28,9 @@ def soft_ranks(values: jax.Array, counted: jax.Array, *, strength: float) -> jax
     ranks = jnp.where(ranked, (number - place).astype(values.dtype), 0.0)
     difference = ordered - ranks
     blocks = _pooled_blocks(jax.lax.stop_gradient(difference), ranked)
-    found = ordered - _means_of_blocks(difference, blocks)
+    # Not `ordered` minus the means: with a small strength both are large, and the ranks would be
+    # lost in their difference.
+    found = ranks + (difference - _means_of_blocks(difference, blocks))
     ranks = jnp.zeros_like(found).at[order].set(found)
     # A NaN is sorted after all other values, where it would not affect the result.
     return jnp.where(jnp.isnan(values), values, ranks)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ioub_jax.boxes import aligned_iou, at_least_float32, divide_or_zero
+from ioub_jax.boxes import align, aligned_iou, at_least_float32, divide_or_zero
 from ioub_jax.losses.argument_checks import (
     check_boxes,
+    check_broadcasts,
     check_mask,
     check_number,
     check_of_each,
@@ -74,8 +75,8 @@ def wise_iou_weights(
         check_mask(where=where)
     if not isinstance(mean, jax.core.Tracer):
         check_number("mean", mean, at_least=0)
-    counted = jnp.ones(ious.shape, bool) if where is None else jnp.asarray(where)
-    check_of_each("ious", (*ious.shape, 1), where=counted)
+    counted = jnp.ones(ious.shape, bool) if where is None else jnp.asarray(where, bool)
+    check_broadcasts(ious.shape, "one for each of ious", where=counted)
     counted = jnp.broadcast_to(counted, ious.shape)
     losses = jnp.where(counted, 1.0 - ious, 0.0)
     number = jnp.sum(counted, dtype=ious.dtype)
@@ -87,7 +88,9 @@ def wise_iou_weights(
     elif version == 2:
         weights = power_or_zero(outlier, gamma)
     else:
-        weights = outlier / delta * jnp.exp((delta - outlier) * math.log(alpha))
+        # An exponent above 80 would overflow, and an outlier of 0 times infinity is NaN.
+        exponent = jnp.minimum((delta - outlier) * math.log(alpha), 80.0)
+        weights = outlier / delta * jnp.exp(exponent)
     return jnp.where(counted, weights, 1.0), mean
 
 
@@ -133,9 +136,15 @@ def wise_iou_loss(
       ValueError: a shape or a number is invalid.
     """
     check_boxes(boxes=boxes, target_boxes=target_boxes)
-    pairs = pairs_of(boxes, target_boxes)
     if where is not None:
-        check_of_each("boxes", pairs.boxes.shape, where=where)
+        check_mask(where=where)
+        boxes, target_boxes = align(boxes, target_boxes)
+        check_of_each("boxes", boxes.shape, where=where)
+        where = jnp.broadcast_to(jnp.asarray(where, bool), boxes.shape[:-1])
+        # A gradient multiplied by 0 would be NaN for a box that is NaN.
+        counted = jnp.broadcast_to(where[..., None], boxes.shape)
+        boxes, target_boxes = (jnp.where(counted, x, 0.0) for x in (boxes, target_boxes))
+    pairs = pairs_of(boxes, target_boxes)
     weights, mean = wise_iou_weights(
         aligned_iou(*jax.lax.stop_gradient((pairs.boxes, pairs.targets))),
         mean,
@@ -149,11 +158,11 @@ def wise_iou_loss(
     loss = weights * iou_loss(boxes, target_boxes, kind="wiou_v1", inner=inner, focaler=focaler)
     if where is None:
         return loss, mean
-    return jnp.where(jnp.asarray(where, bool), loss, 0.0), mean
+    return jnp.where(where, loss, 0.0), mean
 
 
 def _check_numbers(version: int, momentum: float, gamma: float, alpha: float, delta: float) -> None:
-    if version not in VERSIONS:
+    if not isinstance(version, int | np.integer) or version is True or version not in VERSIONS:
         raise ValueError(f"version is {version!r}; it must be 1, 2 or 3.")
     check_number("momentum", momentum, at_least=0, at_most=1)
     check_number("gamma", gamma, at_least=0)

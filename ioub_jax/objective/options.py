@@ -24,7 +24,7 @@ INSTANCE_WEIGHTS = ("none", "centreness", "score")
 NORMALIZERS = ("positives", "positives_at_least_one_per_image", "per_image", "moving_average")
 
 
-#: Classification loss -> the hyper-parameters that it has.
+#: Classification loss -> the hyperparameters that it has.
 _CLASSIFICATION_TAKES: dict[str, tuple[str, ...]] = {
     "focal": ("alpha", "gamma"),
     "quality_focal": ("gamma",),
@@ -40,7 +40,7 @@ _CLASSIFICATION_TAKES: dict[str, tuple[str, ...]] = {
 _BETA, _BETAS = 0.11, {"balanced_l1": 1.0}
 
 _OVERLAPS = tuple(name for name in BOX_LOSSES if name != "nwd")
-#: Hyper-parameter -> losses that have it: kinds of `iou_loss`, and the losses below.
+#: Hyperparameter -> losses that have it: kinds of `iou_loss`, and the losses below.
 _TAKEN_BY = {
     name: tuple(kind for kind, of_kind in box_kinds.KINDS.items() if name in of_kind.takes)
     for name in box_kinds.DEFAULTS
@@ -64,7 +64,7 @@ _RANGES: dict[str, dict[str, Any]] = {
 
 
 def _none_of_it(name: str, value: Any, loss: str, default: Any, having: str) -> ValueError:
-    """The error for a hyper-parameter that is set although the loss has none."""
+    """The error for a hyperparameter that is set although the loss has none."""
     return ValueError(
         f"{name} is {value}, but {loss!r} has none; set {name} to {default}, or name to {having}."
     )
@@ -176,7 +176,7 @@ class ClassificationOptions:
 
     @property
     def hyper_parameters(self) -> dict[str, Any]:
-        """The hyper-parameters of the loss that are set, as arguments of its function."""
+        """The hyperparameters of the loss that are set, as arguments of its function."""
         values = {name: getattr(self, name) for name in _CLASSIFICATION_TAKES[self.name]}
         return {name: value for name, value in values.items() if value is not None}
 

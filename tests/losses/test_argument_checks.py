@@ -76,12 +76,11 @@ def test_a_column_of_numbers_beside_a_row_of_boxes_is_refused():
         "ious has shape (2,); it must be (2, 1), one for each box of pred": lambda: (
             losses.iou_balanced_smooth_l1_loss(BOXES[:, None], BOXES[:, None], IOUS)
         ),
-        "where has shape (2,); it must be (2, 1), one for each box of ious": lambda: (
+        "where has shape (2,); it must be (2, 1), one for each of ious": lambda: (
             losses.wise_iou_weights(column, 1.0, where=FLAGS)
         ),
-        "ious has shape (2, 1) and loss (2,), which would be broadcast to (2, 2), every one "
-        "with every other; give both the same shape.": lambda: losses.calibrate_w_loc(
-            IOUS, column, FLAGS
+        "ious has shape (2, 1); it must be (2,), one for each of loss": lambda: (
+            losses.calibrate_w_loc(IOUS, column, FLAGS)
         ),
     }.items():
         with pytest.raises(ValueError, match=re.escape(words)):
@@ -130,7 +129,7 @@ NUMBERS = {
     ),
     "lambda_ is -1": lambda: losses.iou_balanced_localization_weights(IOUS, lambda_=-1),
     "w_loc has shape (2,)": lambda: losses.iou_balanced_localization_weights(IOUS, w_loc=IOUS),
-    "ious has shape (3,); it must be that of loss": lambda: losses.calibrate_w_loc(
+    "ious has shape (3,); it must be (2,), one for each of loss": lambda: losses.calibrate_w_loc(
         IOUS, np.zeros(3), FLAGS
     ),
 }

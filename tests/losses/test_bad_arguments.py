@@ -20,10 +20,35 @@ def traced_gamma(gamma):
 
 
 REFUSED = {
+    "one flag more than IoUs": (
+        lambda: losses.wise_iou_weights(IOUS, 1.0, where=np.ones(5, bool)),
+        ValueError,
+        r"where has shape \(5,\); it must be \(4,\), one for each of ious",
+    ),
+    "a version that is True": (
+        lambda: losses.wise_iou_weights(IOUS, 1.0, version=True),
+        ValueError,
+        "version is True; it must be 1, 2 or 3",
+    ),
+    "a class weight that is NaN": (
+        lambda: losses.sigmoid_focal_loss(LOGITS, LABELS, class_weights=[1, np.nan, 1]),
+        ValueError,
+        "class_weights is .*; all must be finite and at least 0",
+    ),
+    "an integer beyond all floats": (
+        lambda: losses.wise_iou_weights(IOUS, 1.0, alpha=10**400),
+        ValueError,
+        "alpha is 10+; it must be above 1",
+    ),
+    "one positive for two IoUs": (
+        lambda: losses.calibrate_w_loc([2.0], [0.5, 0.5], [True]),
+        ValueError,
+        r"ious has shape \(2,\); it must be \(1,\), one for each of loss",
+    ),
     "an image size of other boxes": (
         lambda: losses.iou_loss(BOXES, BOXES, kind="mpdiou", image_size=np.ones((3, 2))),
         ValueError,
-        r"image_size has shape \(3,\); it must be \(5,\), one for each box of boxes",
+        r"image_size has shape \(3, 2\); it must be \(5, 2\), height and width for each box",
     ),
     "an infinite image size": (
         lambda: losses.iou_loss(BOXES, BOXES, kind="mpdiou", image_size=(np.inf, 3)),
@@ -115,7 +140,7 @@ REFUSED = {
     "class weights below 0": (
         lambda: losses.sigmoid_focal_loss(LOGITS, LABELS, class_weights=np.array([1, -1, 1])),
         ValueError,
-        "class_weights is .*; all must be at least 0",
+        "class_weights is .*; all must be finite and at least 0",
     ),
     "a ratio that float32 cannot hold": (
         lambda: losses.balanced_l1_loss(BOXES, BOXES, alpha=0.01),
@@ -134,8 +159,45 @@ def test_one_sentence_names_the_argument(case):
 
 def test_an_interval_of_focaler_may_be_an_array():
     expected = losses.iou_loss(BOXES, BOXES + 1, focaler=(0.0, 0.95))
-    found = losses.iou_loss(BOXES, BOXES + 1, focaler=np.array([0.0, 0.95]))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    for array in (np.array([0.0, 0.95]), jnp.array([0.0, 0.95])):
+        found = losses.iou_loss(BOXES, BOXES + 1, focaler=array)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_an_empty_list_is_a_mask_of_nothing():
+    assert losses.carl_weights(np.zeros(0), []).shape == (0,)
+    assert losses.iou_balanced_classification_weights(np.zeros(0), np.zeros(0), []).shape == (0,)
+    assert float(losses.calibrate_w_loc([], [], [])) == 1.0
+    assert float(losses.correlation_loss([], [], where=[])) == 0.0
+    empty = np.zeros((0, 3))
+    assert losses.ghm_c_loss(empty, [], where=empty)[0].shape == (0, 3)
+    assert losses.ghm_r_loss(empty, empty, where=empty)[0].shape == (0, 3)
+    assert losses.rank_and_sort_loss(empty, [], np.zeros(0), where=[]).shape == (0,)
+    assert losses.wise_iou_loss(np.zeros((0, 4)), np.zeros((0, 4)), 1.0, where=[])[0].shape == (0,)
+
+
+@pytest.mark.parametrize("number", [1e-50, 1e-30])
+def test_the_smallest_hyper_parameters_have_finite_losses(number):
+    """float32 has no number below 1e-45, and none whose square is below that."""
+    logits, labels = jnp.array([[1.0], [1.0]]), jnp.array([0, -1])
+    # The negative is as high as the positive, half a step above it, as is the positive itself:
+    # .5 / (.5 + .5).
+    found = losses.rank_and_sort_loss(logits, labels, jnp.ones(2), delta=number)
+    np.testing.assert_allclose(found, [0.5, 0.0], rtol=1e-6)
+    value, gradient = jax.value_and_grad(
+        lambda x: jnp.sum(losses.ghm_r_loss(x, jnp.array([0.0, 1.0]), mu=number)[0])
+    )(jnp.array([0.0, 3.0]))
+    # Norms 0 and 1 are in two bins of one entry each: 0 / 2 and 2 / 2.
+    np.testing.assert_allclose(value, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(gradient, [0.0, 0.5], rtol=1e-6)
+    apart = np.array([[9, 9, 10, 10]])
+    assert float(losses.iou_loss(BOXES[:1], apart, focaler=(0.0, number))[0]) == 1.0
+
+
+def test_the_largest_hyper_parameters_of_wise_iou_have_finite_weights():
+    for numbers in ({"delta": 170.0}, {"alpha": 1e15}, {"delta": 1e3, "alpha": 1e3}):
+        weights, _ = losses.wise_iou_weights(np.array([1.0, 0.5]), 1.0, **numbers)
+        assert np.isfinite(weights).all() and float(weights[0]) == 0.0
 
 
 @pytest.mark.parametrize("value", [0.01, 0.1, 0.3])

@@ -88,7 +88,7 @@ def test_logits_that_are_no_numbers_or_have_no_dimension_are_refused(name):
         getattr(losses, name)(**{**VALID[name], "logits": np.float32(1)})
 
 
-#: A loss, a hyper-parameter and what is wrong with it.
+#: A loss, a hyperparameter and what is wrong with it.
 OUT_OF_RANGE = [
     ("sigmoid_focal_loss", {"alpha": 1.5}, r"alpha is 1.5; it must be at least 0 and at most 1"),
     ("sigmoid_focal_loss", {"gamma": -1.0}, r"gamma is -1.0; it must be at least 0"),

@@ -1,11 +1,14 @@
-"""A score that is NaN is seen in the loss: nothing that sorts or compares may pass it over."""
+"""A NaN is seen in the loss: nothing that sorts, compares or divides may pass it over."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax import losses
+import ioub_jax.boxes
+from ioub_jax import losses, wasserstein
 
 LABELS = np.array([0, 1, -1, -1, 1, -2])
 IOUS = np.array([0.9, 0.6, 0.0, 0.0, 0.7, 0.0], np.float32)
@@ -53,3 +56,82 @@ def test_a_nan_is_the_first_that_is_mined():
     loss = np.array([[1.0, 9.0, np.nan, 0.1, np.nan]], np.float32)
     mask = losses.hard_negative_mask(loss, labels, ratio=1)
     assert mask.tolist() == [[False, False, True, False, False]]
+
+
+BOX = np.array([[0, 0, 4, 4], [1, 1, 5, 5]], np.float32)
+OF_BOXES = {
+    **{
+        kind: functools.partial(losses.iou_loss, kind=kind)
+        for kind in (
+            *("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "siou", "wiou_v1"),
+            *("shape_iou", "piou", "piou2"),
+        )
+    },
+    "mpdiou": functools.partial(losses.iou_loss, kind="mpdiou", image_size=(9, 9)),
+    "inner": functools.partial(losses.iou_loss, inner=0.7),
+    "focaler": functools.partial(losses.iou_loss, focaler=(0.0, 0.95)),
+    "alpha": functools.partial(losses.iou_loss, kind="giou", power=3.0),
+    "nwd": losses.normalized_wasserstein_distance,
+    "iou_balanced": losses.iou_balanced_iou_loss,
+    **{
+        f"wiou_v{version}": lambda boxes, targets, version=version: losses.wise_iou_loss(
+            boxes, targets, 1.0, version=version
+        )[0]
+        for version in (2, 3)
+    },
+}
+
+
+@pytest.mark.parametrize("name", OF_BOXES)
+@pytest.mark.parametrize("edge", range(4))
+def test_a_box_with_a_nan_does_not_fit(name, edge):
+    """Otherwise a network that has diverged has an IoU of 0, or, by NWD, a perfect box."""
+    boxes = BOX.copy()
+    boxes[0, edge] = np.nan
+    found = np.asarray(OF_BOXES[name](boxes, BOX + 1))
+    assert np.isnan(found[0])
+    if not name.startswith("wiou_v"):  # whose mean is of all boxes
+        assert np.isfinite(found[1])
+
+
+def test_a_similarity_with_a_nan_is_nan():
+    boxes = np.where(np.arange(4) == 2, np.nan, BOX[:1])
+    assert np.isnan(wasserstein.pairwise_similarity(boxes, BOX)).all()
+    assert np.isnan(ioub_jax.boxes.pairwise_iou(boxes, BOX)).all()
+
+
+def test_a_mean_of_wise_iou_that_is_nan_is_seen():
+    weights, mean = losses.wise_iou_weights(np.array([np.nan, 0.5]), 1.0)
+    assert np.isnan(mean) and np.isnan(weights).all()
+    weights, _ = jax.jit(losses.wise_iou_weights)(np.array([0.5, 0.5]), jnp.nan)
+    assert np.isnan(weights).all()
+
+
+def test_a_nan_is_no_distance_in_bins():
+    found = losses.distribution_focal_loss(np.zeros((2, 4)), np.array([np.nan, 1.5]))
+    # Any target costs log 4 if all bins have equal scores.
+    np.testing.assert_allclose(found, [np.nan, np.log(4)], rtol=1e-6)
+
+
+def test_what_does_not_count_may_be_nan():
+    """Neither the value nor the gradient knows it: a gradient of 0 times NaN would be NaN."""
+    boxes = np.where([[True], [False]], BOX, np.nan).astype(np.float32)
+    counted = np.array([True, False])
+    value, gradient = jax.value_and_grad(
+        lambda boxes: jnp.sum(losses.wise_iou_loss(boxes, BOX + 1, 1.0, where=counted)[0])
+    )(boxes)
+    assert value > 0 and np.isfinite(gradient).all() and np.any(np.asarray(gradient)[0])
+    logits = np.where([[True], [False]], [[1.0, 2.0]] * 2, np.nan)
+    where = np.array([[True] * 2, [False] * 2])
+    value, gradient = jax.value_and_grad(
+        lambda logits: jnp.sum(losses.ghm_c_loss(logits, np.array([0, -1]), where=where)[0])
+    )(logits)
+    assert value > 0 and np.isfinite(gradient).all()
+    value, gradient = jax.value_and_grad(
+        lambda logits: jnp.sum(
+            losses.iou_aware_bce_loss(
+                logits, np.array([0, -1]), np.ones(2), target_weights=np.array([0.5, np.nan])
+            )
+        )
+    )(np.zeros((2, 2)))
+    assert value > 0 and np.isfinite(gradient).all()

@@ -215,3 +215,13 @@ def test_no_matrix_of_all_pairs():
     for name in LOSSES:
         memory = value_and_gradient.lower(name, *shapes).compile().memory_analysis()
         assert memory.temp_size_in_bytes < 100 * 2**20, name
+
+
+def test_buckets_count_negatives_that_equal_a_positive():
+    """With delta 0 a tie counts as ranked above, in buckets as without them."""
+    # Positives at -1 and 0, negatives at 0 and -.5: above 0 is one negative, 1 / (1 + 1); above -1
+    # are two, 2 / (2 + 2).
+    logits, labels = jnp.array([[-1.0], [0.0], [0.0], [-0.5]]), jnp.array([0, 0, -1, -1])
+    for loss in (losses.rank_and_sort_loss, losses.bucketed_rank_and_sort_loss):
+        found = loss(logits, labels, jnp.ones(4), delta=0.0)
+        np.testing.assert_allclose(found, [0.5, 0.5, 0.0, 0.0], rtol=1e-6)

@@ -110,3 +110,14 @@ def test_under_vmap_each_row_is_by_itself():
     found = jax.vmap(lambda x, y: losses.correlation_loss(x, y, kind="spearman"))(scores, ious)
     # The second has the order reversed.
     np.testing.assert_allclose(found, [0.0, 2.0], atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1e-8, 1e-30])
+def test_soft_ranks_with_a_small_strength_are_ranks(strength):
+    # Ranks 3, 1, 2 of both, and 3, 1, 2 and 1, 3, 2, which are opposite.
+    scores = jnp.array([0.9, 0.2, 0.5])
+    for ious, expected in (([0.8, 0.1, 0.3], 0.0), ([0.1, 0.8, 0.3], 2.0)):
+        found = losses.correlation_loss(
+            scores, jnp.array(ious), kind="spearman", regularization_strength=strength
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-6)
