@@ -2,8 +2,8 @@
 
 Claim: GFL's paper (arXiv 2006.04388) reports AP +.4 on FCOS and +.9 on ATSS from scores that follow
 the IoU. Not reproduced here yet: that takes a GPU or TPU. Here `baseline` is the detector as
-published, and `cls`, `loc` and `both` are the IoU-balanced losses on it (on the focal loss instead
-of GFL's scores, which follow the IoU already).
+published, and `cls`, `loc` and `both` are the IoU-balanced losses on it (`cls` and `both` on the
+focal loss instead of GFL's scores, which follow the IoU already).
 
 Schedule and data: those of `coco_retinanet.py`, which mmdetection also uses for these detectors.
 

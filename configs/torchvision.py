@@ -8,7 +8,7 @@ models (docs/parity.md); the weights are downloaded, or given as a file by
 
 The argument is retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2, fcos_resnet50_fpn, ssd300_vgg16
 or ssdlite320_mobilenet_v3_large, and an arm (baseline, which is torchvision's own loss, cls, loc,
-both, loc_weight_only):
+both, and, except for fcos_resnet50_fpn, loc_weight_only):
 
 python -m experiments.train --config=configs/torchvision.py:retinanet_resnet50_fpn_v2 \
   --workdir=runs/mine --config.data.coco.root=PATH

@@ -305,6 +305,7 @@ class ObjectDetector:
             batch_size=self.batch_size,
             nms_iou=options.nms_iou,
             max_detections=options.max_detections,
+            class_agnostic=options.class_agnostic,
         )
         for index, size, found in walk.stream(given(), GivenImage.rows):
             image = opened.pop(index)

@@ -38,6 +38,7 @@ def merge(
     nms_iou: float,
     max_detections: int,
     zoom: float = 1.0,
+    class_agnostic: bool = False,
 ) -> Found:
     """Merges the detections of an image's tiles.
 
@@ -59,6 +60,7 @@ def merge(
       nms_iou: the IoU above which a detection is left out.
       max_detections: the maximum number of detections in the image.
       zoom: pixels of the network's input per pixel of the image.
+      class_agnostic: whether detections of other classes are left out, too.
 
     Returns:
       the detections of the image, best first, in pixels of the image.
@@ -75,7 +77,8 @@ def merge(
     # Whole boxes come before parts, then higher scores before lower ones; ties keep their order.
     order = np.lexsort((-scores, at_border))
     kept = np.ones(len(boxes), bool)
-    losers = _losers(boxes, labels, at_border, order, counts, windows, nms_iou)
+    groups = np.zeros_like(labels) if class_agnostic else labels
+    losers = _losers(boxes, groups, at_border, order, counts, windows, nms_iou)
     for better in order[np.isin(order, list(losers))]:
         if kept[better]:
             kept[losers[better]] = False
@@ -98,7 +101,7 @@ def _at_inner_border(
 
 def _losers(
     boxes: np.ndarray,
-    labels: np.ndarray,
+    groups: np.ndarray,
     at_border: np.ndarray,
     order: np.ndarray,
     counts: Sequence[int],
@@ -124,7 +127,7 @@ def _losers(
             for index in (first, second)
         )
         if len(one) and len(other):
-            rows, columns = np.nonzero(labels[one][:, None] == labels[other])
+            rows, columns = np.nonzero(groups[one][:, None] == groups[other])
             pairs.append(np.stack([one[rows], other[columns]]))
     one, other = np.concatenate(pairs, axis=1)
     better = np.where(rank[one] < rank[other], one, other)
@@ -136,8 +139,8 @@ def _losers(
     better, worse = better[loses], worse[loses]
     by_better = np.argsort(better, kind="stable")
     names, starts = np.unique(better[by_better], return_index=True)
-    groups = np.split(worse[by_better], starts[1:])
-    return dict(zip(names.tolist(), groups, strict=False))
+    losers = np.split(worse[by_better], starts[1:])
+    return dict(zip(names.tolist(), losers, strict=False))
 
 
 def _overlapping(windows: np.ndarray) -> list[tuple[int, int]]:

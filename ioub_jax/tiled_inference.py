@@ -25,6 +25,7 @@ class TiledDetection:
       batch_size: the number of tiles in a batch, which may come from several images.
       nms_iou: as in `tile_merging.merge`.
       max_detections: as in `tile_merging.merge`.
+      class_agnostic: as in `tile_merging.merge`.
     """
 
     def __init__(
@@ -35,9 +36,14 @@ class TiledDetection:
         batch_size: int,
         nms_iou: float,
         max_detections: int,
+        class_agnostic: bool = False,
     ) -> None:
         self._tiling, self._detect, self._batch_size = tiling, detect, batch_size
-        self._rules: dict[str, Any] = {"nms_iou": nms_iou, "max_detections": max_detections}
+        self._rules: dict[str, Any] = {
+            "nms_iou": nms_iou,
+            "max_detections": max_detections,
+            "class_agnostic": class_agnostic,
+        }
         self._sizes: dict[int, Size] = {}
         self._found: dict[int, list[Found]] = {}
 

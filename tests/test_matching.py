@@ -1,4 +1,3 @@
-import functools
 import re
 
 import hypothesis
@@ -18,7 +17,7 @@ from ioub_jax.matching import gather_boxes, match
 RULES = ("authors", "torchvision", "ssd", "none")
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter")
 
-matched = functools.partial(jax.jit, static_argnames=("low_quality", "ignore_iof"))(match)
+matched = jax.jit(match, static_argnames=("low_quality", "ignore_iof", "similarity"))
 
 
 def match_one(anchors, boxes, *, labels=None, valid=None, ignored=None, **options):
@@ -323,10 +322,13 @@ def full_size_arguments(sharding=None):
     )
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_memory_at_full_size(rule):
+@pytest.mark.parametrize(
+    ("rule", "similarity"), [*((rule, "iou") for rule in RULES), ("authors", "nwd")]
+)
+def test_memory_at_full_size(rule, similarity):
     # All IoUs at once would be 8 * 201600 * 100 * 4 bytes = 615 MiB.
-    compiled = matched.lower(*full_size_arguments(), low_quality=rule).compile()
+    lowered = matched.lower(*full_size_arguments(), low_quality=rule, similarity=similarity)
+    compiled = lowered.compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 64 * 2**20
 
 

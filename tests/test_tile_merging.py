@@ -146,3 +146,18 @@ def test_scores_are_those_of_their_boxes():
     )
     assert [part.dtype for part in result] == [np.float32, np.float32, np.int32]
     assert result.scores.tolist() == pytest.approx([0.25])
+
+
+def test_other_classes_lose_too_where_classes_do_not_count():
+    """Two tiles see the same object, as other classes."""
+    boxes = [[[70, 10, 90, 30]], [[20, 10, 40, 30]]]
+    tiles = [
+        Found(np.float32(box), np.float32([score]), np.int32([label]))
+        for box, score, label in zip(boxes, (0.9, 0.8), (0, 1), strict=True)
+    ]
+    windows = np.array([[0, 0, 100, 100], [50, 0, 150, 100]])
+    rules = {"nms_iou": 0.5, "max_detections": 10}
+    both = merge(tiles, windows, (100, 150), **rules)
+    assert both.labels.tolist() == [0, 1]
+    one = merge(tiles, windows, (100, 150), class_agnostic=True, **rules)
+    assert (one.labels.tolist(), one.boxes.tolist()) == ([0], [[70, 10, 90, 30]])

@@ -484,7 +484,7 @@ KEYS = (
         "matcher.topk",
         9,
         whole(at_least=1),
-        "For atss: number of candidates of a box on each level.",
+        "For atss: number of candidates of a box on each level, times the anchors of a location.",
         ssd=NO_KEY,
     ),
     Key(
@@ -1400,7 +1400,8 @@ KEYS = (
         NO_KEY,
         numbers(lambda value: len(value) == 2 and min(value) >= 0, "two numbers of at least 0"),
         "a and b of the score p^a q^b of class p and quality q: 1 and 1 in FCOS and ATSS, 0.5 and "
-        "0.5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet.",
+        "0.5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet. Without "
+        "loss.quality.target, the score is p.",
         ssd=NO_KEY,
     ),
     Key(

@@ -11,11 +11,14 @@ from typing import Any
 import ml_collections
 
 from ioub_jax.configs import keys
+from ioub_jax.configs.ssd_boxes import LITE_STRIDES, lite_sizes
 from ioub_jax.errors import ConfigError
 
 #: Name with dots -> value.
 Values = Mapping[str, Any]
 
+# The input size of an SSDLite to which the defaults of `anchors.sizes` belong.
+_LITE_SIZE = 320
 # At most this many characters of a value are shown; lists of classes may be longer.
 _LONGEST_SHOWN = 200
 
@@ -46,6 +49,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     _check_split(values)
     if to_train:
         _check_tiles_of_files(values)
+        _check_sizes_of_lite(values)
         _check_coarsest_norms(values)
         _check_lengths(values)
         _check_schedule(values)
@@ -190,6 +194,19 @@ def _check_tail(values: Values) -> None:
         )
 
 
+def _check_sizes_of_lite(values: Values) -> None:
+    """Refuses the default boxes of an SSDLite of 320 pixels for another input size."""
+    found = _values(values, "model.name", "model.input_size", "anchors.sizes")
+    if found is None or found[0] != "ssdlite" or found[1] == _LITE_SIZE:
+        return
+    if tuple(found[2]) == lite_sizes(_LITE_SIZE):
+        sizes = ",".join(f"{size:g}" for size in lite_sizes(found[1]))
+        raise ConfigError(
+            f"model.input_size is {found[1]}, but anchors.sizes are those for {_LITE_SIZE} pixels; "
+            f"set --config.anchors.sizes='({sizes})'."
+        )
+
+
 def _check_coarsest_norms(values: Values) -> None:
     """Refuses batches in which a batch norm of the coarsest level would see a single value.
 
@@ -197,6 +214,8 @@ def _check_coarsest_norms(values: Values) -> None:
     """
     found = _values(values, "batch_size", "model.name", "model.norm")
     if found is None or found[1] != "ssdlite" or found[2] == "group_norm":
+        return
+    if values.get("model.input_size", 0) > LITE_STRIDES[-1]:
         return
     parts = values.get("runtime.gradient_accumulation", 1)
     if found[0] <= parts:

@@ -1,5 +1,6 @@
 """Common parts of all detectors whose anchors are matched to boxes by their IoU."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -49,9 +50,14 @@ def create(
     codec = codec or DeltaCodec(tuple(config.anchors.box_weights))
     rules = _matching(config)
     _check_assigner(rules, levels, codec)
-    from_grid = config.anchors.get("stride_from_grid", False)
+    if rules.name == "atss":
+        # As in the authors' code: the anchors of a location are equally far from a box.
+        rules = dataclasses.replace(rules, topk=rules.topk * max(levels.anchors_per_location))
+    # In torchvision the stride is the width of an anchor, which the size of the grid determines.
+    anchors = config.anchors
+    by_width = anchors.get("stride_from_grid", False) and anchors.get("base_scale", 1) == 1
     objective = AnchorObjective(
-        rules, losses_of(config.loss, codec), None if from_grid else levels.strides
+        rules, losses_of(config.loss, codec), None if by_width else levels.strides
     )
 
     def find_candidates(
@@ -123,6 +129,11 @@ def _check_assigner(rules: MatchingOptions, levels: AnchorLayout, codec: BoxCode
         raise ConfigError(
             "matcher.name is 'iou', but boxes are distances from a point inside of them, and an "
             "anchor may have its center outside of its box; set matcher.name to 'atss' or 'fcos'."
+        )
+    if isinstance(codec, DistanceCodec) and max(numbers) > 1:
+        raise ConfigError(
+            f"Boxes are distances from a point in strides, but a location has {max(numbers)} "
+            "anchors; set anchors.scales_per_octave=1 and anchors.ratios=(1.0,)."
         )
     if rules.size_ranges is not None:
         with naming_fields("matcher", MatchingOptions):

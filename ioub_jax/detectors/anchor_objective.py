@@ -21,6 +21,9 @@ _OF_ASSIGNER = {
     "center_radius": "fcos",
     "size_ranges": "fcos",
     "center_rule": "fcos",
+    "foreground_iou": "iou",
+    "background_iou": "iou",
+    "low_quality": "iou",
     "similarity": "iou",
     "nwd_constant": "iou",
 }
@@ -80,6 +83,11 @@ class MatchingOptions:
                     f"{option} is {value!r}, but name is {self.name!r}, which has none; set "
                     f"{option} to {default!r}, or name to {name!r}."
                 )
+        if self.similarity == "iou" and self.nwd_constant != wasserstein.CONSTANT:
+            raise ValueError(
+                f"nwd_constant is {self.nwd_constant}, but similarity is 'iou', which has none; "
+                f"set nwd_constant to {wasserstein.CONSTANT}, or similarity to 'nwd'."
+            )
         for name in ("crowd", "difficult"):
             treatment = getattr(self, name)
             if treatment not in _TREATMENTS:

@@ -43,7 +43,8 @@ def create(
       ConfigError: there is no such detector.
     """
     check_sigmoids(config)
-    check_keys(config, "level_scales" in config.model.head)
+    has_weights = "box_weights" in config.anchors
+    check_keys(config, "level_scales" in config.model.head and has_weights == (codec is None))
     levels = anchors_of(config)
     (anchors, *_) = levels.anchors_per_location
     model = config.model

@@ -22,7 +22,8 @@ def create(config: Any, num_classes: int) -> Detector:
       ConfigError: there is no such detector.
     """
     dense_detector.check_sigmoids(config)
-    dense_detector.check_keys(config, "box_weights" in config.anchors)
+    has_others = "level_scales" in config.model.head
+    dense_detector.check_keys(config, "box_weights" in config.anchors and not has_others)
     levels = dense_detector.anchors_of(config)
     network = create_network(config.model, num_classes, levels.anchors_per_location)
     candidates = dense_detector.candidates_of(config)

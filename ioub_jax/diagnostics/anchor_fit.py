@@ -107,7 +107,7 @@ def unreached_finding(
     present = Remedy({}, fit.all.unreached / fit.all.boxes)
     further = ""
     if are_too_small and anchoring.has_one_size:
-        further = "; use a network with a larger input, such as SSD512 instead of SSD300"
+        further = "; use a larger model.input_size, such as that of SSD512 instead of SSD300"
     elif are_too_small:
         further = (
             "; cut the images into tiles (config.data.tiles.size), in which objects are larger"

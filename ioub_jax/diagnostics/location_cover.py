@@ -1,4 +1,4 @@
-"""Coverage of a data set's boxes by the locations of a detector that does not match by IoU."""
+"""Coverage of a data set's boxes by the anchors of a detector that does not match by IoU."""
 
 import dataclasses
 import functools
@@ -26,22 +26,25 @@ class LocationCover:
     """Numbers of boxes that no location learns, each assigned alone; crowds are left out.
 
     Attributes:
-      assigner: `matcher.name`.
+      assigner: the keys that select the assigner, with their values.
       all: the numbers for all assigned boxes.
       by_network_size: the numbers for COCO's small, medium and large objects, by the area of the
         box at the scale of the network's input.
+      too_small: the number of unlearned boxes whose sides are all below two strides of the finest
+        level.
       listed: the number of boxes of the data set, of which at most 20,000 are assigned.
     """
 
     assigner: str
     all: Reach
     by_network_size: dict[str, Reach]
+    too_small: int
     listed: int
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {reach}" for name, reach in self.by_network_size.items())
         return (
-            f"Boxes that no location learns by matcher.name={self.assigner}: {self.all}\n"
+            f"Boxes that no location learns by {self.assigner}: {self.all}\n"
             f"  at the size the network sees: {parts}"
         )
 
@@ -54,30 +57,40 @@ def measure_location_cover(
     Args:
       annotations: the annotations of a whole data set; at most 20,000 of its boxes are assigned.
       anchoring: the anchors and the canvases.
-      objective: the objective of the detector; its assigner must not need predictions.
+      objective: the objective of the detector; its assigner must not need predictions. The best
+        anchors that `matcher.low_quality` gives to every box do not count.
 
     Returns:
       the cover, without augmentation.
     """
+    rules = objective.rules
+    assigner = f"matcher.name={rules.name}"
+    if rules.name == "iou":
+        assigner += f" and matcher.similarity={rules.similarity}"
+        rules = dataclasses.replace(rules, low_quality="none")
+        objective = dataclasses.replace(objective, rules=rules)
     resized = resized_boxes(annotations, anchoring)
     step = max(1, -(-len(resized.boxes) // _SAMPLE))
     boxes, canvases = resized.boxes[::step], resized.canvases[::step]
-    missed = np.zeros(len(boxes), bool)
+    longest = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
+    missed, are_small = np.zeros(len(boxes), bool), np.zeros(len(boxes), bool)
     for number, canvas in enumerate(anchoring.canvases):
         chosen = np.flatnonzero(canvases == number)
         anchors = tuple(map(jnp.asarray, place(anchoring.levels(canvas))))
+        are_small[chosen] = longest[chosen] < 2 * _finest_stride(anchors, objective)
         for part in np.split(chosen, range(_CHUNK, len(chosen), _CHUNK)):
             if len(part):
                 missed[part] = ~_is_found(boxes[part], anchors, objective)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     members = size_classes(areas)
     return LocationCover(
-        objective.rules.name,
+        assigner,
         Reach(len(boxes), int(missed.sum())),
         {
             name: Reach(int((members == kind).sum()), int(missed[members == kind].sum()))
             for kind, name in enumerate(SIZE_CLASSES)
         },
+        int((missed & are_small).sum()),
         len(resized.boxes),
     )
 
@@ -89,13 +102,36 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
     sample = ""
     if cover.listed > cover.all.boxes:
         sample = f" They are those of a sample of {cover.all.boxes:,} of {cover.listed:,} boxes."
+    if "similarity" in cover.assigner:
+        advice = (
+            f"Only config.matcher.low_quality gives them an anchor.{sample} A larger "
+            "config.matcher.nwd_constant, or a smaller config.matcher.foreground_iou, reaches more."
+        )
+        return [Finding("uncovered_box", False, cover.all.unreached, advice)]
+    if 2 * cover.too_small > cover.all.unreached:
+        why = (
+            "Most such boxes are too small for the stride of the finest level: use a larger "
+            "canvas, or cut the images into tiles (config.data.tiles.size)."
+        )
+    else:
+        why = (
+            "Most such boxes are long and narrow: the locations of the level for their longer side "
+            "lie farther apart than their shorter side. A larger canvas does not change that."
+        )
+        if cover.assigner.endswith("fcos"):
+            why += " ATSS (--recipe=atss) looks for locations on all levels."
     advice = (
-        f"They have no positives at all.{sample} Most such boxes are smaller than the stride of "
-        "the finest level: use a larger canvas, or cut the images into tiles "
-        "(config.data.tiles.size). A RetinaNet (model.name=retinanet) gives every box an anchor "
-        "by matcher.low_quality."
+        f"They have no positives at all.{sample} {why} A RetinaNet (--recipe=retinanet) gives "
+        "every box an anchor by matcher.low_quality."
     )
     return [Finding("uncovered_box", False, cover.all.unreached, advice)]
+
+
+def _finest_stride(anchors: tuple[jax.Array, ...], objective: AnchorObjective) -> float:
+    """Returns the distance of neighboring locations of the finest level, in pixels."""
+    if objective.strides is not None:
+        return objective.strides[0]
+    return float(anchors[0][0, 2] - anchors[0][0, 0])
 
 
 def _is_found(

@@ -78,6 +78,7 @@ class TileCollector:
             nms_iou=self._options.nms_iou,
             max_detections=self._options.max_detections,
             zoom=source.tiling.zoom,
+            class_agnostic=self._options.class_agnostic,
         )
         self._images.add(
             image_ids=np.array([whole.image_id(image)]),

@@ -1,5 +1,7 @@
+import ast
 import importlib.util
 import pathlib
+import re
 
 import ml_collections
 import pytest
@@ -469,3 +471,27 @@ def test_a_sigma_of_another_suppression_is_refused():
     )
     config.evaluation.suppression = "soft_nms_gaussian"
     refusals.check(config)
+
+
+def test_the_boxes_of_an_ssdlite_follow_its_input_size():
+    config = ssdlite_defaults.get_config()
+    config.model.input_size, config.data.canvases = 512, ((512, 512),)
+    # 20 %, 35 %, 50 %, 65 %, 80 %, 95 % and 100 % of 512.
+    sizes = "(102.4,179.2,256,332.8,409.6,486.4,512)"
+    with pytest.raises(ConfigError, match=re.escape(f"--config.anchors.sizes='{sizes}'.")):
+        refusals.check(config)
+    refusals.check(config, to_train=False)  # a run of before
+    config.anchors.sizes = ast.literal_eval(sizes)
+    refusals.check(config)
+    refusals.check(ssdlite_defaults.get_config(input_size=512))
+
+
+def test_a_large_ssdlite_may_see_one_image_at_a_time():
+    """Of 640 pixels, the coarsest level has 2 x 2 cells; of 512, one."""
+    config = ssdlite_defaults.get_config(input_size=640)
+    config.batch_size = 1
+    refusals.check(config)
+    config = ssdlite_defaults.get_config(input_size=512)
+    config.batch_size = 1
+    with pytest.raises(ConfigError, match="has one cell"):
+        refusals.check(config)

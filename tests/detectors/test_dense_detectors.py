@@ -144,12 +144,20 @@ def test_any_of_the_assigners_can_be_had():
         detectors.create(config_of("atss", matcher__name="simota"), 3)
 
 
-@pytest.mark.parametrize("family", ["fcos", "atss"])
-def test_points_are_those_of_their_level_whatever_the_anchors_size(family):
+@pytest.mark.parametrize(
+    ("family", "anchors"),
+    [
+        ("fcos", {}),
+        ("atss", {}),
+        ("atss", {"anchors__stride_from_grid": True}),
+        ("fcos", {"anchors__base_scale": 2.0, "anchors__stride_from_grid": True}),
+    ],
+)
+def test_points_are_those_of_their_level_whatever_the_anchors_size(family, anchors):
     """The strides of FCOS' assigner are those of the levels, not the sizes of the anchors."""
     expected = detectors.create(config_of("fcos"), 3)
     wanted, _ = expected.objective.match(batch(), anchors_of(expected))
-    detector = detectors.create(config_of(family, matcher__name="fcos"), 3)
+    detector = detectors.create(config_of(family, matcher__name="fcos", **anchors), 3)
     found, _ = detector.objective.match(batch(), anchors_of(detector))
     np.testing.assert_array_equal(np.asarray(found.labels) >= 0, np.asarray(wanted.labels) >= 0)
 
@@ -166,14 +174,21 @@ TWO_RANGES = ((0.0, 64.0), (64.0, 1e8))
         ("atss", {"matcher__size_ranges": TWO_RANGES}, "matcher.name is 'atss', which has none"),
         ("atss", {"matcher__similarity": "nwd"}, "matcher.similarity is 'nwd', but matcher.name i"),
         ("fcos", {"matcher__topk": 5}, "matcher.topk is 5, but matcher.name is 'fcos'"),
+        ("atss", {"matcher__foreground_iou": 0.6}, "matcher.foreground_iou is 0.6, but matcher.n"),
+        ("fcos", {"matcher__low_quality": "none"}, "matcher.low_quality is 'none', but matcher.n"),
+        ("retinanet", {"matcher__nwd_constant": 30.0}, "matcher.nwd_constant is 30.0, but matche"),
+        ("gfl", {"anchors__scales_per_octave": 3}, "but a location has 3 anchors; set anchors.sc"),
         ("gfl", {"loss__localization__w_loc": 2.3}, "loss.localization.w_loc is 2.3, but loss.loc"),
         *(
             ("retinanet", {"model__name": name}, "has the keys of another detector; start from")
             for name in ("fcos", "atss", "gfl", "iou_aware_retinanet")
         ),
         *(
-            (name, {"model__name": "retinanet"}, "has the keys of another detector; start from")
-            for name in ("fcos", "gfl")
+            (name, {"model__name": other}, "has the keys of another detector; start from")
+            for name in ("fcos", "gfl", "atss", "iou_aware_retinanet")
+            for other in ("retinanet", "fcos", "gfl", "atss", "iou_aware_retinanet")
+            # ATSS and IoU-aware RetinaNet have the same keys.
+            if name != other and {name, other} != {"atss", "iou_aware_retinanet"}
         ),
     ],
 )
@@ -194,3 +209,10 @@ def test_the_ranges_of_an_fcos_say_which_level_finds_a_box():
     labels = np.asarray(matches.labels)
     assert not (labels[:, : len(anchors[0])] >= 0).any()
     assert (labels[:, len(anchors[0]) :] >= 0).any()
+
+
+def test_the_anchors_of_a_location_are_candidates_together():
+    """As in the authors' code, which takes topk times the anchors of a location."""
+    nine = detectors.create(config_of("retinanet", matcher__name="atss"), 3)
+    assert nine.objective.rules.topk == 9 * 9
+    assert detectors.create(config_of("atss"), 3).objective.rules.topk == 9

@@ -111,8 +111,8 @@ def test_the_default_boxes_are_those_of_the_ssd():
     advice = unreached_finding(fit, annotations, anchoring(config))[0].advice
     # Cells are 8 px apart, so that smaller boxes would miss 4 x 9 all the same.
     assert advice.endswith(
-        "leaves less than 50.0% of all boxes; use a network with a larger input, such as SSD512 "
-        "instead of SSD300."
+        "leaves less than 50.0% of all boxes; use a larger model.input_size, such as that of "
+        "SSD512 instead of SSD300."
     )
 
 

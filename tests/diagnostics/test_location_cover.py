@@ -16,8 +16,11 @@ from ioub_jax.from_config import loading_parts
 BOXES = np.array([[6.5, 6.5, 9.5, 9.5], [10.5, 10.5, 13.5, 13.5], [20, 20, 60, 70], [0, 0, 96, 96]])
 
 
-def cover_of(family, *boxes, canvases=((96, 128), (128, 96)), sizes=((96, 128), (128, 96))):
+def cover_of(
+    family, *boxes, canvases=((96, 128), (128, 96)), sizes=((96, 128), (128, 96)), changes=()
+):
     config = defaults.of_family(family, "baseline")
+    config.update_from_flattened_dict(dict(changes))
     config.data.canvases = canvases
     detector = detectors.create(config, num_classes=1)
     anchoring = Anchoring(
@@ -46,7 +49,35 @@ def test_what_no_point_lies_in_is_learned_by_none(family):
     )
     (finding,) = uncovered_finding(cover)
     assert (finding.kind, finding.count, finding.must_be_fixed) == ("uncovered_box", 1, False)
-    assert "data.tiles.size" in finding.advice
+    assert "too small" in finding.advice and "data.tiles.size" in finding.advice
+
+
+def test_what_is_long_and_narrow_is_not_advised_to_be_enlarged():
+    """320 pixels long: points 32 apart, at 16, 48, ..., none of which is in 26 to 38, across."""
+    long = np.array([[26.0, 0.0, 38.0, 320.0]])
+    cover = cover_of("fcos", long, canvases=((320, 320),), sizes=((320, 320),))
+    assert (cover.all.unreached, cover.too_small) == (1, 0)
+    (finding,) = uncovered_finding(cover)
+    assert "long and narrow" in finding.advice and "--recipe=atss" in finding.advice
+    assert "tiles" not in finding.advice
+    # ATSS has candidates on the finest level, of points 8 apart.
+    assert cover_of("atss", long, canvases=((320, 320),), sizes=((320, 320),)).all.unreached == 0
+
+
+def test_tiny_boxes_are_measured_by_the_similarity_that_matches_them():
+    """6 pixels in the middle of an anchor of 32: IoU 36 / 1024, NWD exp(-13 sqrt(2) / 60) = .74."""
+    tiny = np.array([[1.0, 1.0, 7.0, 7.0]])
+    nwd = {"matcher.similarity": "nwd", "matcher.nwd_constant": 60.0}
+    cover = cover_of("retinanet", tiny, changes=nwd)
+    assert (cover.all.boxes, cover.all.unreached) == (1, 0)
+    cover = cover_of("retinanet", tiny, changes={**nwd, "matcher.nwd_constant": 12.8})
+    assert cover.all.unreached == 1  # exp(-1.44) = .24, although it is given its best anchor
+    assert str(cover).startswith(
+        "Boxes that no location learns by matcher.name=iou and matcher.similarity=nwd: 100.0% of 1"
+    )
+    (finding,) = uncovered_finding(cover)
+    assert "Only config.matcher.low_quality gives them an anchor" in finding.advice
+    assert "nwd_constant" in finding.advice
 
 
 def test_few_boxes_without_a_location_are_no_finding():
