@@ -28,6 +28,7 @@ def parsed(*arguments):
     config = ml_collections.ConfigDict({"use_bfloat16": True})
     config_flags.DEFINE_config_dict("config", config, flag_values=values)
     rest = values(sys.argv)[1:]
+    assert values.steps == (100 if "100" in arguments else 1), "the behavior has changed"
     return values.use_bfloat16, values.config.use_bfloat16, rest
 
 
@@ -36,6 +37,7 @@ print(f"{versions}: both are True by default")
 TOLD = {
     ("--use_bfloat16", "false"): (True, True, ["false"]),
     ("--use_bfloat16=false",): (False, True, []),
+    ("--use_bfloat16=0",): (False, True, []),
     ("--nouse_bfloat16",): (False, True, []),
     ("--config.use_bfloat16", "false"): (True, True, ["false"]),
     ("--config.use_bfloat16=false",): (True, False, []),
@@ -48,6 +50,6 @@ assert found == TOLD, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "absl-py==2.5.1" "ml-collections==1.1.0" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "absl-py==2.5.1" "ml-collections==1.1.0"
 "$folder/environment/bin/python" "$folder/flags.py"

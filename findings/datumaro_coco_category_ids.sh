@@ -56,6 +56,6 @@ assert told(written) == ([55], {1: "cat", 2: "zebra", 3: "dog"}, {11: 2, 12: 1, 
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "datumaro==1.13.12" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "datumaro==1.13.12" "numpy==2.4.6"
 "$folder/environment/bin/python" -W ignore "$folder/ids.py" "$folder"

@@ -3,8 +3,8 @@
 # Actual: flax 0.12.8 computes the variance as E[x^2] - E[x]^2 (use_fast_variance=True, the default in Linen and NNX).
 # For a mean of 300 and a standard deviation of .1 the difference loses all its digits, and the outputs have a standard
 # deviation of about 19; with use_fast_variance=False it is 1. LayerNorm and GroupNorm have the same default.
-# Why it matters: raw 12-bit, 16-bit and thermal images, depths and pixel coordinates have such values. Nothing becomes
-# NaN, and the training continues.
+# Why it matters: a thermal image in kelvin, or the depth of a flat wall, has such values. Nothing becomes NaN, and the
+# training continues.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -43,11 +43,12 @@ for mean, deviation in ((0, 1), (10, 1), (300, 0.1)):
         print(f"  {name}, input {mean} +- {deviation}: output deviation {default:.3f}, exact variance {exact:.3f}")
         assert default == fast and abs(exact - 1) < 0.01, "the behavior has changed"
         deviations[name, mean] = default
-assert all(abs(value - 1) < 0.01 for (_, mean), value in deviations.items() if mean < 300)
-assert min(deviations["linen", 300], deviations["nnx", 300]) > 2, "the behavior has changed"
+small = [value for (_, mean), value in deviations.items() if mean < 300]
+assert all(abs(value - 1) < 0.01 for value in small), "the behavior has changed"
+assert all(15 < deviations[name, 300] < 25 for name in ("linen", "nnx")), "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.2" "jaxlib==0.10.2" "flax==0.12.8" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.2" "jaxlib==0.10.2" "flax==0.12.8" "numpy==2.4.6"
 JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/variance.py"

@@ -67,6 +67,6 @@ assert all(found[key][0] == found[key][1] for key in agree), "the behavior has c
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.1" "jaxlib==0.10.1" "jax2onnx==0.17.1" "onnxruntime==1.32.0" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.1" "jaxlib==0.10.1" "jax2onnx==0.17.1" "onnxruntime==1.32.0"
 "$folder/environment/bin/python" "$folder/slices.py"

@@ -36,6 +36,6 @@ assert [counts.tolist() for counts in ways.values()] == told, "the behavior has 
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6"
 JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/count.py"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Expected: the gradient of |x| at 0 is 0, like jnp.sign(0), and the gradient of a clipped value is either 0 or 1.
 # Actual: jax 0.10.2 returns 1 for jax.grad(jnp.abs)(0.), for arrays of zeros too, and 1 for jax.nn.leaky_relu. The
-# gradient of jnp.clip is .5 at either bound, that of jax.nn.relu6 is 0.
+# gradient of jnp.clip is .5 at either bound, that of jax.nn.relu6 at 6 is 0.
 # Why it matters: an L1 loss keeps pushing a coordinate that is already exact in one direction, and boxes clipped to the
 # image have half a gradient at its border, where many annotated boxes end.
 set -euo pipefail
@@ -33,6 +33,6 @@ assert found == {name: told for name, (_, _, told) in FUNCTIONS.items()}, "the b
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6"
 JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/gradients.py"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Expected: slicing boxes[..., 0] to boxes[..., 3] wherever needed costs no more than splitting once: XLA fuses slices.
 # Actual: that holds for the value of a loss. In its gradient, every slice is as large as all boxes and zero but for
-# one column. For the GIoU loss of decoded boxes, value and gradient access seven times as much memory as with
-# jnp.split and need ten times as much temporary memory (jax 0.10.1 on a CPU), so they also take longer.
+# one column. For the GIoU loss of decoded boxes, value and gradient access, by XLA's count, seven times as much memory
+# as with jnp.split and need ten times as much temporary memory (jax 0.10.1 on a CPU), so they also take longer.
 # Why it matters: most code for boxes is written with slices. For eight images of 800 x 1344 pixels, nine anchors per
 # location, the loss of the boxes accesses gigabytes in each step instead of a third of one.
 set -euo pipefail
@@ -90,10 +90,10 @@ slices, split = found["slices"], found["split"]
 for one, other in zip(slices[3], split[3], strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-9)
 assert slices[0] < 1.1 * split[0], "the behavior has changed"
-assert slices[1] > 5 * split[1] and slices[2] > 5 * split[2], "the behavior has changed"
+assert 6 < slices[1] / split[1] < 8 and 8 < slices[2] / split[2] < 12, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.1" "jaxlib==0.10.1" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.1" "jaxlib==0.10.1" "numpy==2.4.6"
 JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/slices.py"

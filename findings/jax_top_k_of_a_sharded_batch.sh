@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Expected: the top k of every row needs no other row: with the rows spread over devices, jax.lax.top_k works on each
-# device's own rows, as jnp.sort, jnp.argsort and jnp.argmax do.
+# device's own rows, as jnp.argsort and jnp.argmax do.
 # Actual: for jax 0.10.2 on CPUs, XLA first gathers all rows on every device, top_k runs over the whole batch there, and
 # each device keeps its part of the result. jax.lax.approx_max_k with a recall of 1, and top_k in jax.shard_map, do not.
 # Why it matters: detectors and assigners choose candidates by top_k from the scores of every anchor. Each added device
@@ -52,6 +52,6 @@ assert gathers == {name: gathered for name, (_, gathered) in WAYS.items()}, "the
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.2" "jaxlib==0.10.2" "numpy==2.4.6"
 JAX_PLATFORMS=cpu XLA_FLAGS=--xla_force_host_platform_device_count=8 "$folder/environment/bin/python" "$folder/rows.py"

@@ -54,6 +54,6 @@ assert polygons["cat"] == [[10, 10, 20, 10, 20, 20, 10, 20]], "the behavior has 
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "labelme2coco==0.2.6" "sahi==0.12.8" "pillow==12.3.0" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "labelme2coco==0.2.6" "sahi==0.12.8" "pillow==12.3.0" "numpy==2.4.6"
 "$folder/environment/bin/python" -W ignore "$folder/convert.py" "$folder"

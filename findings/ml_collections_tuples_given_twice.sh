@@ -48,6 +48,6 @@ assert found == TOLD, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "absl-py==2.5.1" "ml-collections==1.1.0" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "absl-py==2.5.1" "ml-collections==1.1.0"
 "$folder/environment/bin/python" "$folder/tuples.py"

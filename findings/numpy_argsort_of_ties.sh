@@ -52,8 +52,8 @@ assert reports[0][0][1] > 0 and reports[-1][0][1] == 0, "the behavior has change
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "numpy==2.4.6"
 python="$folder/environment/bin/python"
 "$python" "$folder/ties.py" "all instruction sets" >> "$folder/reports"
 NPY_DISABLE_CPU_FEATURES="X86_V4" "$python" -W ignore "$folder/ties.py" "without AVX-512" >> "$folder/reports"

@@ -3,8 +3,8 @@
 # Actual: from numpy 2.3 on, integers go through a hash table. For 860,001 different integers (the number of boxes in
 # COCO), np.unique of 2.4.6 takes more than ten times as long as np.sort and a comparison of neighbors, which return the
 # same. 2.2.6 is not slower, nor are floats, nor calls with return_index or return_counts.
-# Why it matters: counting the classes and images of a data set calls np.unique with such numbers, which takes seconds
-# at every start of a training. Sorting and comparing neighbors avoids it.
+# Why it matters: the images that contain each class are counted from the distinct pairs of image and class, hundreds of
+# thousands of different integers, at every start of a training. Sorting and comparing neighbors avoids it.
 set -euo pipefail
 
 folder=$(mktemp -d)
@@ -52,7 +52,7 @@ PYTHON
 
 for version in 2.2.6 2.4.6; do
   python3 -m venv "$folder/$version"
-  "$folder/$version/bin/python" -m pip install --quiet --disable-pip-version-check \
-    "numpy==$version" 2>/dev/null
+  "$folder/$version/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+    "numpy==$version"
   "$folder/$version/bin/python" "$folder/unique.py"
 done

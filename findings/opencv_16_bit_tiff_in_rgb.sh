@@ -23,7 +23,7 @@ for dtype in (np.uint8, np.uint16):
         _, data = cv2.imencode(suffix, pixels)
         by_bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         by_rgb = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
-        assert np.array_equal(by_bgr, pixels)
+        assert np.array_equal(by_bgr, pixels), "the behavior has changed"
         name = f"{np.dtype(dtype).name} {suffix}"
         wrong[name] = int((by_rgb[..., ::-1] != pixels).sum())
         print(f"  {name}: {wrong[name]} of {pixels.size} values wrong in RGB, dtype {by_rgb.dtype}")
@@ -33,6 +33,6 @@ assert {name for name, count in wrong.items() if count} == {"uint16 .tif"}, "the
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "opencv-python-headless==5.0.0.93" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "opencv-python-headless==5.0.0.93" "numpy==2.4.6"
 "$folder/environment/bin/python" "$folder/read.py"

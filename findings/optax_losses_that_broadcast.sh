@@ -30,7 +30,7 @@ for name in NAMES:
         shape = getattr(optax.losses, name)(jnp.zeros((5, 1)), jnp.zeros(5)).shape
         broadcasts[name] = True
         print(f"  {name}: a loss of shape {shape}")
-        assert shape == (5, 5)
+        assert shape == (5, 5), "the behavior has changed"
     except ValueError as error:
         broadcasts[name] = False
         print(f"  {name}: {error}")
@@ -38,6 +38,6 @@ assert broadcasts == NAMES, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.2" "jaxlib==0.10.2" "optax==0.2.8" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.2" "jaxlib==0.10.2" "optax==0.2.8" "numpy==2.4.6"
 JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/shapes.py"

@@ -50,9 +50,10 @@ for number, name in NAMES.items():
     print(f"  image of a {name}: {line}")
     numbers[name] = int(line.split()[0])
 assert numbers == {"cat": 3, "zebra": 7, "dog": 90} and names["nc"] == 3, "the behavior has changed"
+assert len(names["names"]) == 3, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "pylabel==0.1.55" "pandas==2.3.3" "numpy==2.4.6" "pillow==12.3.0" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "pylabel==0.1.55" "pandas==2.3.3" "numpy==2.4.6" "pillow==12.3.0"
 "$folder/environment/bin/python" -W ignore "$folder/convert.py" "$folder"

@@ -103,7 +103,7 @@ assert len(late) == 29, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
   "pycocotools==2.0.11" "hotcoco==1.3.0" "faster-coco-eval==1.8.0" "supervision==0.31.2" "tidecv==1.0.1" \
-  "numpy==2.4.6" 2>/dev/null
+  "numpy==2.4.6"
 "$folder/environment/bin/python" -W ignore "$folder/recall.py" "$folder"

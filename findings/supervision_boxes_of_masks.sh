@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Expected: the box of a mask of 6 x 6 pixels is 6 wide and 6 high, as exporters to COCO and VOC write it.
+# Expected: the box of a mask of 6 x 6 pixels is 6 wide and 6 high, as exporters to COCO write it.
 # Actual: mask_to_xyxy of supervision 0.31.2 returns the indices of the first and the last pixel as corners, so the box
 # is 5 x 5, although Detections.area of the same object is 36. DetectionDataset.as_coco writes this box with the area 36
 # and a polygon of 5 x 5. pycocotools' toBbox returns 6 x 6.
@@ -45,6 +45,6 @@ assert right.tolist() == [20, 10, 6, 6] and iou < 0.7 and polygon_area == 25, "t
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "supervision==0.31.2" "opencv-python==5.0.0.93" "pycocotools==2.0.11" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "supervision==0.31.2" "opencv-python==5.0.0.93" "pycocotools==2.0.11" "numpy==2.4.6"
 "$folder/environment/bin/python" -W ignore "$folder/masks.py" "$folder"

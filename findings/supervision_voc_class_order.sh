@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Expected: a reader of VOC folders numbers the classes by their names, so that "train" and "val" of a data set agree.
-# Actual: supervision 0.31.2 numbers classes in the order in which they occur, file by file. In "train" the first file
-# contains a zebra: zebra is 0, cat 1, dog 2; in "val" cat is 0 and dog 1. There is no warning. DetectionDataset.merge
-# makes one list of both.
+# Actual: supervision 0.31.2 numbers classes file by file, the new names of each file in alphabetical order. In "train"
+# the first file contains a zebra: zebra is 0, cat 1, dog 2; in "val" cat is 0 and dog 1, without a warning.
+# DetectionDataset.merge makes one list of both.
 # Why it matters: a label means different classes in training and validation, and the AP is near 0 or, if some classes
 # have the same number in both, just lower than it should be. Adding a single file may renumber all classes.
 set -euo pipefail
@@ -46,9 +46,10 @@ merged = supervision.DetectionDataset.merge(list(data_sets.values()))
 print(f"  merged: {dict(enumerate(merged.classes))}")
 assert data_sets["train"].classes == ["zebra", "cat", "dog"], "the behavior has changed"
 assert data_sets["val"].classes == ["cat", "dog"], "the behavior has changed"
+assert sorted(merged.classes) == ["cat", "dog", "zebra"], "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "supervision==0.31.2" "opencv-python==5.0.0.93" "numpy==2.4.6" 2>/dev/null
-"$folder/environment/bin/python" -W ignore "$folder/classes.py" "$folder"
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "supervision==0.31.2" "opencv-python==5.0.0.93" "numpy==2.4.6"
+"$folder/environment/bin/python" -W error::UserWarning "$folder/classes.py" "$folder"

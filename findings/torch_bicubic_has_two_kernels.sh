@@ -54,7 +54,6 @@ assert overshoot[0] > 0.1 and overshoot[1] < 0.08, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "torch==2.14.1" "numpy==2.4.6" "pillow==13.0.0" "opencv-python-headless==5.0.0.93" "jax==0.10.2" "jaxlib==0.10.2" \
-  2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "torch==2.14.1" "numpy==2.4.6" "pillow==13.0.0" "opencv-python-headless==5.0.0.93" "jax==0.10.2" "jaxlib==0.10.2"
 JAX_PLATFORMS=cpu "$folder/environment/bin/python" "$folder/enlarge.py"

@@ -41,6 +41,6 @@ assert [bool(number) for number in found.values()] == [False, False, True, False
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6"
 "$folder/environment/bin/python" "$folder/suppress.py"

@@ -47,6 +47,6 @@ assert len(flat) > different > 0, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6"
 "$folder/environment/bin/python" "$folder/flat.py"

@@ -60,15 +60,15 @@ found = {}
 for dtype, difference in ((torch.float32, 1e-7), (torch.float64, 1e-12)):
     torch.set_default_dtype(dtype)
     first, again, second = (losses(size, dtype) for size in (0.0, 0.0, difference))
-    assert first == again
+    assert first == again, "the behavior has changed"
     found[dtype] = [abs(one - other) / one for one, other in zip(first, second, strict=True)]
     print(f"  {dtype}: losses {', '.join(f'{value:.3f}' for value in first)}, the same when repeated")
     print(f"    with weights that differ by {difference}, by {', '.join(f'{value:.1e}' for value in found[dtype])}")
-assert found[torch.float32][0] < 1e-5 and max(found[torch.float32]) > 1e-3, "the behavior has changed"
-assert max(found[torch.float64]) < 1e-6, "the behavior has changed"
+assert found[torch.float32][0] < 1e-5 and found[torch.float32][3] > 5e-3, "the behavior has changed"
+assert max(found[torch.float64]) < 3e-7, "the behavior has changed"
 PYTHON
 
 python3 -m venv "$folder/environment"
-"$folder/environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6" 2>/dev/null
+"$folder/environment/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "torch==2.14.1" "torchvision==0.29.1" "numpy==2.4.6"
 "$folder/environment/bin/python" "$folder/train.py"

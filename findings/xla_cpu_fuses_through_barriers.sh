@@ -59,6 +59,6 @@ assert clamps == expected, f"the behavior has changed: {clamps}"
 PYTHON
 
 python3 -m venv "$folder/env"
-"$folder/env/bin/python" -m pip install --quiet --disable-pip-version-check \
-  "jax==0.10.1" "jaxlib==0.10.1" "numpy==2.3.5" 2>/dev/null
+"$folder/env/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore \
+  "jax==0.10.1" "jaxlib==0.10.1" "numpy==2.3.5"
 JAX_PLATFORMS=cpu "$folder/env/bin/python" "$folder/barriers.py"

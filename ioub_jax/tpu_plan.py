@@ -211,7 +211,7 @@ def topology_devices(topology: str) -> Sequence[Any]:
     if chip not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", grid):
         raise ConfigError(
             f"--topology={topology} is not a topology; give one of {', '.join(CHIPS)} and its grid "
-            "of chips, as v5e:4x4 or v4:2x2x1."
+            "of chips, such as v5e:4x4 or v4:2x2x1."
         )
     sides = [int(side) for side in grid.split("x")]
     options = dict(CHIPS[chip].options)

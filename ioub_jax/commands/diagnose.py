@@ -2,7 +2,7 @@
 
 ioub diagnose --workdir=runs/shapes
 ioub diagnose --workdir=runs/baseline,runs/both --output=runs/compared
-ioub diagnose --detections=found.json --annotations=instances.json --output=why
+ioub diagnose --detections=found.json --ground_truth=instances.json --output=why
 
 Several workdirs, or several files of detections, are drawn into the same pictures.
 docs/diagnostics.md explains how to read them.
@@ -23,7 +23,8 @@ _CHANGES = command_line.define_changes("workdir")
 _DETECTIONS = flags.DEFINE_list(
     "detections", [], "In place of --workdir: files in COCO's results format."
 )
-_ANNOTATIONS = flags.DEFINE_string("annotations", None, "Their ground truth in COCO's format.")
+_GROUND_TRUTH = flags.DEFINE_string("ground_truth", None, "Their ground truth in COCO's format.")
+flags.DEFINE_alias("annotations", "ground_truth")  # its former name
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -46,7 +47,7 @@ from ioub_jax.evaluation.coco_matching import COCO_DETECTIONS
 def diagnose_all(
     workdirs: Sequence[pathlib.Path],
     detections: Sequence[pathlib.Path],
-    annotations: pathlib.Path | None,
+    ground_truth: pathlib.Path | None,
 ) -> dict[str, Any]:
     """Name -> diagnosis of every run or file.
 
@@ -55,10 +56,10 @@ def diagnose_all(
       DataError: for the reasons in `diagnose_file` and `trained.load_run`.
     """
     runs = {}
-    if annotations:
-        ground_truth = read_json(annotations, dict)
+    if ground_truth:
+        content = read_json(ground_truth, dict)
         for name, path in zip(names_of(detections), detections, strict=True):
-            runs[name] = diagnose_file(path, annotations, ground_truth)
+            runs[name] = diagnose_file(path, ground_truth, content)
     for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):
         model = trained.load_run(
             workdir, _CHECKPOINT.value, _SPLIT.value, ema=_EMA.value, changes=_CHANGES.value
@@ -66,7 +67,9 @@ def diagnose_all(
         runs[name] = diagnose_workdir(workdir, model)
     classes = {tuple(row["name"] for row in run["metrics"]["per_class"]) for run in runs.values()}
     if len(classes) > 1:
-        raise ConfigError("The runs have different classes; compare runs of the same data.")
+        raise ConfigError(
+            f"The classes of {' and '.join(runs)} differ; compare runs or files of the same data."
+        )
     return runs
 
 
@@ -74,10 +77,10 @@ def check_flags() -> None:
     """Raises `ConfigError` if the flags name nothing to diagnose, or no place for the results."""
     if bool(_WORKDIRS.value) == bool(_DETECTIONS.value):
         raise ConfigError("Give either --workdir or --detections.")
-    if bool(_DETECTIONS.value) != bool(_ANNOTATIONS.value):
-        raise ConfigError("--detections and --annotations go together; give both or neither.")
+    if bool(_DETECTIONS.value) != bool(_GROUND_TRUTH.value):
+        raise ConfigError("--detections and --ground_truth go together; give both or neither.")
     if _CHANGES.value and not _WORKDIRS.value:
-        raise ConfigError("--config goes with --workdir: files of detections have none.")
+        raise ConfigError("--config needs a run: give --workdir, or leave --config out.")
     if _OUTPUT.value is None and len(_WORKDIRS.value or ()) != 1:
         raise ConfigError("Give the folder for the results as --output.")
 
@@ -96,18 +99,18 @@ def chosen_paths() -> tuple[
         [files.path_of(name) for name in value or ()]
         for value in (_WORKDIRS.value, _DETECTIONS.value)
     )
-    annotations = pathlib.Path(_ANNOTATIONS.value) if _ANNOTATIONS.value else None
+    ground_truth = pathlib.Path(_GROUND_TRUTH.value) if _GROUND_TRUTH.value else None
     out = files.path_of(_OUTPUT.value) if _OUTPUT.value else workdirs[0] / "diagnostics"
     files.local(out, "where no pictures are written: give a folder as --output")
     files.check_can_write(out)
-    return workdirs, detections, annotations, out
+    return workdirs, detections, ground_truth, out
 
 
 def main() -> None:
     """Diagnoses the runs or files, writes the numbers and draws them."""
-    workdirs, detections, annotations, out = chosen_paths()
+    workdirs, detections, ground_truth, out = chosen_paths()
     report: dict[str, Any] = {
-        "runs": diagnose_all(workdirs, detections, annotations),
+        "runs": diagnose_all(workdirs, detections, ground_truth),
         "gradient_norm": gradient_norm.gradient_norms(),
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -137,11 +140,11 @@ def describe(name: str, run: dict[str, Any]) -> str:
 
 def dry_run() -> Sequence[str]:
     """Lines that say what would be diagnosed."""
-    workdirs, detections, annotations, out = chosen_paths()
+    workdirs, detections, ground_truth, out = chosen_paths()
     lines = []
-    if annotations:
-        images = len(read_json(annotations, dict).get("images", ()))
-        lines.append(f"Ground truth: {annotations}, {images:,} images.")
+    if ground_truth:
+        images = len(read_json(ground_truth, dict).get("images", ()))
+        lines.append(f"Ground truth: {ground_truth}, {images:,} images.")
         for name, path in zip(names_of(detections), detections, strict=True):
             lines.append(f"{name}: {len(read_json(path, list)):,} detections.")
     for name, workdir in zip(names_of(workdirs) if workdirs else [], workdirs, strict=True):

@@ -37,7 +37,7 @@ _MODEL = flags.DEFINE_string(
     "model", None, "Workdir of a run, or a file of torchvision's.", required=True
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the results, created anew.", required=True
+    "output", None, "Folder for the results; created if it does not exist.", required=True
 )
 _CHECKPOINT, _EMA = command_line.define_weights()
 _CHANGES = command_line.define_changes("model")

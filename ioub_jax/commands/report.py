@@ -71,7 +71,7 @@ def check_flags() -> None:
     if not (_WORKDIR.value or _is_workdir(_AGAINST.value)):
         for name, given in (("--config", _CHANGES.value), ("--detect", _DETECT.value)):
             if given:
-                raise ConfigError(f"{name} goes with --workdir: files of detections have none.")
+                raise ConfigError(f"{name} needs a run: give --workdir, or leave {name} out.")
     if _OUTPUT.value is None and not _WORKDIR.value:
         raise ConfigError("Give the file for the report as --output, such as --output=report.html.")
     if _IMAGES.value and not pathlib.Path(_IMAGES.value).is_dir():

@@ -33,7 +33,9 @@ def recipe_path(name: str) -> pathlib.Path:
       ValueError: there is no recipe of that name.
     """
     if name not in recipes():
-        raise ValueError(f"There is no configuration {name!r}; there are {', '.join(recipes())}.")
+        raise ValueError(
+            f"There is no configuration {name!r}; the configurations are {', '.join(recipes())}."
+        )
     return _folder() / f"{name}.py"
 
 

@@ -151,7 +151,7 @@ def _check_tiles(values: Values) -> None:
     known = [key.name for key in keys.KEYS if key.name.startswith("data.tiles.")]
     for name in values:
         if name.startswith("data.tiles.") and name not in known:
-            raise ConfigError(f"There is no key {name}; there are {', '.join(known)}.")
+            raise ConfigError(f"There is no key {name}; the keys are {', '.join(known)}.")
 
 
 def _check_tiles_of_files(values: Values) -> None:

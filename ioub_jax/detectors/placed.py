@@ -96,7 +96,7 @@ class PlacedDetector:
             outputs = math.prod(logits.shape[1:]) / number
             if outputs not in (num_classes, num_classes + 1):
                 raise ConfigError(
-                    f"The network returns {outputs:g} logits an anchor, but {num_classes} "
+                    f"The network returns {outputs:g} logits per anchor, but {num_classes} "
                     f"classes need {num_classes}, or with a column for the background "
                     f"{num_classes + 1}."
                 )

@@ -66,7 +66,7 @@ def join(address: str | None, count: int | None, index: int | None) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"The processes of this run do not find each other ({error}); start all of them with "
+            f"The processes of this run cannot find each other ({error}); start all of them with "
             "the same --coordinator_address=HOST:PORT and --num_processes."
         ) from error
 

@@ -18,7 +18,8 @@ def names_of(paths: Sequence[pathlib.Path]) -> list[str]:
     """
     parts = [pathlib.Path(os.path.abspath(path).removesuffix(".json")).parts for path in paths]
     if len(set(parts)) < len(parts):
-        raise ConfigError("The same workdir or file is given twice; give each once.")
+        again = next(path for path, part in zip(paths, parts, strict=True) if parts.count(part) > 1)
+        raise ConfigError(f"{again} is given twice; give each workdir or file once.")
     length = next(
         length
         for length in range(1, max(map(len, parts)) + 1)
@@ -36,9 +37,11 @@ def read_json(path: pathlib.Path, kind: type) -> Any:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "broken_annotation") from None
+        message = f"{path} cannot be read: {error.strerror}; give an existing file."
+        raise DataError(message, "broken_annotation") from None
     except ValueError as error:
-        raise DataError(f"{path} is not a JSON file: {error}.", "broken_annotation") from None
+        message = f"{path} is not a JSON file ({error}); write or download it again."
+        raise DataError(message, "broken_annotation") from None
     if not isinstance(value, kind):
         wanted = "a list of detections" if kind is list else "a data set in COCO's format"
         raise DataError(f"{path} does not have {wanted}{_way_to(value)}.", "broken_annotation")

@@ -44,7 +44,7 @@ class AnnotatedSource(Protocol):
 
 
 def to_coco_ground_truth(source: AnnotatedSource) -> dict[str, Any]:
-    """Converts a data source's annotations to COCO's JSON format, without decoding an image.
+    """A data source's annotations in COCO's JSON format, without decoding an image.
 
     Besides COCO's keys, each annotation has the keys `difficult` and `ignored` (0 or 1), which
     VOC's metric reads. COCO's metric has no such flags, so difficult boxes count like any other
@@ -141,7 +141,7 @@ def to_coco_results(
     category_ids: Sequence[int | str],
     written_ids: Mapping[int, int | str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """Converts a batch of detections to COCO results.
+    """A batch of detections as COCO results.
 
     Args:
       image_ids: integers [B], the ids in the data set or integers that stand for them.

@@ -173,7 +173,7 @@ def evaluate_detections(
     counted: int = COCO_DETECTIONS,
     average_classes: Sequence[str] = (),
 ) -> CocoMetrics:
-    """Computes the COCO metrics of a set of detections.
+    """COCO's metrics of a set of detections.
 
     Every image of the ground truth counts, whether or not it has annotations or detections. As
     defined by COCO, the 100 best detections of each class in each image count. Another number adds

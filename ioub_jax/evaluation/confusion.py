@@ -58,7 +58,7 @@ def confusion_matrix(
     score_threshold: float | Mapping[int | str, float],
     iou: float = MATCHED_IOU,
 ) -> ConfusionMatrix:
-    """Counts the detections of each class on the objects of each class.
+    """The number of detections of each class on the objects of each class.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.

@@ -114,7 +114,7 @@ def evaluate_errors(
     background_iou: float = BACKGROUND_IOU,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorKinds:
-    """Classifies detections by their errors, and computes the cost of each kind of error.
+    """The kind of error of each detection, and the cost of each kind of error.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.

@@ -56,7 +56,7 @@ def explain_errors(
     *,
     counted: int = COCO_DETECTIONS,
 ) -> ErrorReport:
-    """Analyzes the errors of a set of detections.
+    """The errors, score thresholds and confusions of a set of detections.
 
     Args:
       ground_truth: a data set in COCO's JSON format, as for `evaluate_detections`.

@@ -1,4 +1,4 @@
-"""Localisation Recall Precision: an error in three components (arXiv 1807.01696, 2011.10772).
+"""Localization Recall Precision: an error in three components (arXiv 1807.01696, 2011.10772).
 
 With N_TP true and N_FP false detections above a score threshold s and N_FN boxes not found,
 

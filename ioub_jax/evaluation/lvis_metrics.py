@@ -124,7 +124,7 @@ def evaluate_lvis(
     backend: Backend = "faster_coco_eval",
     average_classes: Sequence[str] = (),
 ) -> LvisMetrics:
-    """Computes the LVIS metrics of a set of detections.
+    """LVIS's metrics of a set of detections.
 
     Args:
       ground_truth: a data set in LVIS's JSON format, which is COCO's with `neg_category_ids` and

@@ -146,7 +146,7 @@ def evaluate_voc(
     *,
     average_classes: Sequence[str] = (),
 ) -> VocMetrics:
-    """Computes the PASCAL VOC metrics of a set of detections.
+    """PASCAL VOC's metrics of a set of detections.
 
     Args:
       ground_truth: a data set in COCO's JSON format, with `images` (`id`), `annotations`

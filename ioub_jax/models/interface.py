@@ -73,7 +73,8 @@ def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
         return given
     if len(given) != 3:
         raise ValueError(
-            f"values are {len(given)}; there must be {channels}, one a channel, or RGB's three."
+            f"there are {len(given)} values; there must be {channels}, one per channel, or RGB's "
+            "three."
         )
     mean = sum(given) / 3
     return (*given, *(mean,) * (channels - 3)) if channels > 3 else (mean,) * channels

@@ -149,8 +149,8 @@ class ClassificationOptions:
         self._check_hyper_parameters()
         if self.isr_p and self.eta != 0:
             raise ValueError(
-                "isr_p and eta both weigh the positives by their IoU; set eta to 0, or isr_p to "
-                "False."
+                "isr_p and eta both give weights to the positives by their IoU; set eta to 0, or "
+                "isr_p to False."
             )
         if self.negatives_per_positive < 1:
             raise ValueError(
@@ -263,8 +263,8 @@ class LocalizationOptions:
         self._check_numbers_of_boxes()
         if self.carl_weight != 0 and self.lambda_ != 0:
             raise ValueError(
-                "carl_weight and lambda_ both weigh the localization loss of positives; set one of "
-                "them to 0."
+                "carl_weight and lambda_ both give weights to the localization loss of positives; "
+                "set one of them to 0."
             )
         if self.dynamic and self.w_loc not in (None, 1.0):
             raise ValueError(

@@ -74,7 +74,8 @@ def look_at(
     annotations = annotations_of(source)
     if not len(annotations.without_ignored().boxes):
         raise DataError(
-            f"{found.place}: its training images have no box, so there is nothing to learn.",
+            f"{found.place}: its training images have no box, so there is nothing to learn; add "
+            "annotations, or give another folder as --data.",
             "nothing_learned",
         )
     missing = [*found.notes, *unopened]

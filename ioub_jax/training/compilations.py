@@ -1,4 +1,4 @@
-"""Check that the train step is compiled no more than once for each canvas, and report the time."""
+"""Check that the train step is compiled at most once for each canvas, and how long that takes."""
 
 import logging
 from typing import Any

@@ -158,7 +158,10 @@ def check_metrics(metrics: Sequence[Metric]) -> None:
             )
     names = [metric.name for metric in metrics]
     if not names:
-        raise ConfigError("There is no metric; give at least one: its headline picks the best.")
+        raise ConfigError(
+            "metrics is empty; give at least one metric: the headline of the first selects the "
+            "best checkpoint."
+        )
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"Two metrics have the name {name!r}; give each its own name.")

@@ -53,7 +53,8 @@ def read(workdir: pathlib.Path) -> Before:
             }
         except (AttributeError, TypeError):
             raise ConfigError(
-                f"{recorded} is not as ioub train wrote it; put the original back, or remove it."
+                f"{recorded} is not as ioub train wrote it; restore the original file, or "
+                "remove it."
             ) from None
     return Before(configuration.read_stored(workdir), data)
 

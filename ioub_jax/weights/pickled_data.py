@@ -92,7 +92,10 @@ def read(
         with warnings.catch_warnings(action="ignore"):
             for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
                 if count == MAX_INSTRUCTIONS:
-                    raise Refusal("has far more values than a weights file; not read.")
+                    raise Refusal(
+                        "has far more values than a weights file, so it was not read; save the "
+                        "state dict alone: torch.save(model.state_dict(), path)."
+                    )
                 if instruction.name != "STOP":
                     machine.run(instruction.name, argument)
         return machine.pop()

@@ -99,7 +99,8 @@ class _Archive:
             raise damaged(f"it lacks its member {name[:200]!r}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             raise Refusal(
-                "is a compressed or encrypted zip archive, which torch.save never writes."
+                "is a compressed or encrypted zip archive, which torch.save never writes; unpack "
+                "it, or get the original file."
             )
         # A member follows a header of 30 bytes, which includes the lengths of two more fields.
         header = entry.header_offset
@@ -183,7 +184,10 @@ def _read_stream(data: memoryview, arrays: Arrays) -> Any:
     """Reads magic number, version, machine, object, keys of the storages and their numbers."""
     cursor = _Cursor(data)
     if cursor.pickle(pickled_data.read) != _STREAM_MAGIC:
-        raise Refusal("is a pickle that torch.save did not write, and no other pickle is read.")
+        raise Refusal(
+            "is a pickle that torch.save did not write, and no other pickle is read; save the "
+            "state dict: torch.save(model.state_dict(), path)."
+        )
     if cursor.pickle(pickled_data.read) != _STREAM_PROTOCOL:
         raise Refusal("is of an unknown version of torch's format; save it again with torch.")
     cursor.pickle(pickled_data.read)

@@ -102,7 +102,10 @@ class Arrays:
         """Subtracts `size` bytes from the budget."""
         self._budget -= size
         if self._budget < 0:
-            raise Refusal("holds tensors that are many times as large as the file; not read.")
+            raise Refusal(
+                "holds tensors that are many times as large as the file, so it was not read; save "
+                "the state dict alone: torch.save(model.state_dict(), path)."
+            )
 
     def tensor(self, arguments: tuple[Any, ...]) -> np.ndarray:
         """A tensor from torch's arguments: storage, offset, size, stride and some unused ones."""

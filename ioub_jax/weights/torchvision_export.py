@@ -176,14 +176,14 @@ def _check_scores(settings: Mapping[str, Any], name: str) -> None:
     """Refuses an FCOS whose scores are not the square roots of torchvision's."""
     if settings["loss"].get("quality", {}).get("target", "none") == "none":
         raise WeightsError(
-            f"{name} has loss.quality.target=none, so it has no centreness, which torchvision's "
+            f"{name} has loss.quality.target=none, so it has no centerness, which torchvision's "
             "FCOS has; export to StableHLO."
         )
     exponents = _comparable(settings["evaluation"]["score_exponents"])
     if exponents != (0.5, 0.5):
         raise WeightsError(
             f"{name} has evaluation.score_exponents={exponents}, but the scores of torchvision's "
-            "FCOS are the square roots of class times centreness; export it as a program, or with "
+            "FCOS are the square roots of class times centerness; export it as a program, or with "
             "--config.evaluation.score_exponents='(.5,.5)'."
         )
 

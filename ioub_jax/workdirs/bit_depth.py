@@ -72,7 +72,7 @@ def _read(workdir: pathlib.Path) -> int | None:
     depth = content.get("bit_depth") if isinstance(content, dict) else None
     if depth not in BIT_DEPTHS:
         raise ConfigError(
-            f"{path} does not have a `bit_depth` of {', '.join(map(str, BIT_DEPTHS))}; put the "
-            "original back."
+            f"{path} does not have a `bit_depth` of {', '.join(map(str, BIT_DEPTHS))}; restore the "
+            "original file."
         )
     return int(depth)

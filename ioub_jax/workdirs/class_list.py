@@ -52,7 +52,7 @@ def read(workdir: pathlib.Path) -> list[tuple[int | str, str]] | None:
         return [(category["id"], category["name"]) for category in recorded["categories"]]
     except (KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path} does not list `categories` with `id` and `name`; put the original back."
+            f"{path} does not list `categories` with `id` and `name`; restore the original file."
         ) from error
 
 

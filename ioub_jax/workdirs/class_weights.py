@@ -51,5 +51,5 @@ def read(workdir: pathlib.Path) -> dict[str, float] | None:
         return {str(name): float(weight) for name, weight in recorded.items()}
     except (AttributeError, TypeError, ValueError):
         raise ConfigError(
-            f"{path} does not have a weight for each class; put the original back."
+            f"{path} does not have a weight for each class; restore the original file."
         ) from None

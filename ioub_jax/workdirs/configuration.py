@@ -310,7 +310,7 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is not JSON ({error}); put the original back.") from None
+        raise ConfigError(f"{path} is not JSON ({error}); restore the original file.") from None
 
 
 def read_workdir(workdir: pathlib.Path) -> ml_collections.FrozenConfigDict:

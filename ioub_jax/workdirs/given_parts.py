@@ -76,7 +76,9 @@ def read(workdir: pathlib.Path) -> dict[str, str]:
     path = workdir / _NAME
     found = configuration.read_json(path) if path.exists() else {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not as it was written; put the original back.")
+        raise ConfigError(
+            f"{path} is not the JSON object that ioub train wrote; restore the original file."
+        )
     return found
 
 

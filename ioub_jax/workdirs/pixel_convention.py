@@ -75,8 +75,8 @@ def of_run(workdir: pathlib.Path) -> str | None:
         pixels = content.get("pixels") if isinstance(content, dict) else None
         if pixels not in CONVENTIONS:
             raise ConfigError(
-                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; put the "
-                "original back."
+                f"{path} does not have `pixels` that are one of {', '.join(CONVENTIONS)}; restore "
+                "the original file."
             )
         return str(pixels)
     data = (configuration.read_stored(workdir) or {}).get("data", {})

@@ -113,7 +113,7 @@ DRY_RUNS = [
         "diagnose",
         [
             "--detections=FOLDER/found.json",
-            "--annotations=FOLDER/truth.json",
+            "--ground_truth=FOLDER/truth.json",
             "--output=FOLDER/new",
         ],
         "found: 0 detections",
@@ -315,11 +315,11 @@ MISTAKES = [
         "diagnose",
         [
             "--detections=FOLDER/found.json",
-            "--annotations=FOLDER/truth.json",
+            "--ground_truth=FOLDER/truth.json",
             "--output=FOLDER/new",
             "--config.data.max_boxes=2",
         ],
-        "--config goes with --workdir",
+        "--config needs a run: give --workdir",
     ),
     *((verb, ["--wrong"], "Unknown command line flag 'wrong'") for verb in sorted(verbs())),
 ]

@@ -42,7 +42,7 @@ def test_files_of_detections_are_diagnosed_together(commands, folder):
     [
         ([], "Give either --workdir or --detections"),
         (["--workdir=a", "--detections=b"], "Give either --workdir or --detections"),
-        (["--detections=b"], "--detections and --annotations go together"),
+        (["--detections=b"], "--detections and --ground_truth go together"),
         (["--workdir=a,b"], "Give the folder for the results as --output"),
     ],
 )

@@ -59,7 +59,10 @@ def test_a_dry_run_writes_nothing(commands, folder):
         (["--detections=b"], "--detections and --ground_truth go together"),
         (["--workdir=a", "--images=b"], "--images goes with --detections"),
         (["--detections=b", "--ground_truth=c"], "Give the file for the report as --output"),
-        (["--detections=b", "--ground_truth=c", "--detect"], "--detect goes with --workdir"),
+        (
+            ["--detections=b", "--ground_truth=c", "--detect"],
+            "--detect needs a run: give",
+        ),
         (["--detections=b", "--ground_truth=c", "--output=o", "--images=no"], "is not a folder."),
         (["--detections=b", "--ground_truth=c", "--output=/tmp"], "--output=/tmp is a folder"),
         (["--detections=b", "--ground_truth=c", "--output=o"], "c cannot be read: No such file"),

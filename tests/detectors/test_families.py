@@ -158,7 +158,7 @@ def test_a_softmax_is_the_loss_of_an_ssd_alone():
 def test_a_refused_value_is_told_by_its_key():
     config = defaults.get_config()
     config.loss.classification.isr_p = True
-    refused(config, "loss.classification.* both weigh the positives by their IoU; set")
+    refused(config, "loss.classification.* both give weights to the positives by their IoU; set")
     config = defaults.get_config()
     config.matcher.crowd = "hide"
     refused(config, "matcher.*crowd is 'hide'; it must be")

@@ -78,7 +78,7 @@ def test_a_network_of_ones_own_detects():
     ("network", "words"),
     [
         (Network(anchors=3), r"deltas of \[192, 48, 12, 3, 3\] anchors, .* \[576, 144, 36, 9, 9\]"),
-        (Network(logits=5), "5 logits an anchor, but 8 classes need 8, or .* 9"),
+        (Network(logits=5), "5 logits per anchor, but 8 classes need 8, or .* 9"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(network, words):

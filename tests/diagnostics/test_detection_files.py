@@ -13,7 +13,7 @@ def test_names_are_as_long_as_they_must_be(tmp_path):
         "b/run",
         "b/run.v2",
     ]
-    with pytest.raises(ConfigError, match="given twice"):
+    with pytest.raises(ConfigError, match="is given twice; give each"):
         detection_files.names_of([tmp_path / "a", tmp_path / "b" / ".." / "a"])
 
 

@@ -55,7 +55,10 @@ def test_a_number_that_is_not_pycocotools_is_bold():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [({"truth": "a.json"}, "go together"), ({"truth": "a", "results": "b"}, "--truth=a")],
+    [
+        ({"ground_truth": "a.json"}, "go together"),
+        ({"ground_truth": "a", "detections": "b"}, "--ground_truth=a"),
+    ],
 )
 def test_real_detections_take_both_files(given, words):
     if not flags.FLAGS.is_parsed():

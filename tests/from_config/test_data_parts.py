@@ -163,7 +163,7 @@ def test_an_unknown_source_or_split_is_refused(data):
         (
             "voc",
             {"voc": {"classes": ("cat", "cat"), "val_split": "all"}},
-            "config.data.voc.classes has a name twice: ('cat', 'cat').",
+            "config.data.voc.classes has 'cat' twice; name each class once.",
         ),
     ],
 )

@@ -30,7 +30,7 @@ from ioub_jax.objective import per_anchor
         ),
         (
             lambda: objective.ClassificationOptions(isr_p=True),
-            "isr_p and eta both weigh",
+            "isr_p and eta both give weights",
         ),
         (
             lambda: objective.ClassificationOptions(name="softmax", negatives_per_positive=0),
@@ -114,7 +114,7 @@ from ioub_jax.objective import per_anchor
         ),
         (
             lambda: objective.LocalizationOptions(carl_weight=1.0),
-            "carl_weight and lambda_ both weigh",
+            "carl_weight and lambda_ both give weights",
         ),
         (
             lambda: objective.LocalizationOptions(dynamic=True, calibration_lambda=1.5),

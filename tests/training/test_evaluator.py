@@ -273,7 +273,7 @@ def named(name, numbers, headline_key="x"):
 @pytest.mark.parametrize(
     ("metrics", "sentence"),
     [
-        ((), "There is no metric; give at least one"),
+        ((), "metrics is empty; give at least one"),
         ((COCO, CocoMetric()), "Two metrics have the name 'coco'; give each its own name."),
         ((named("a/b", {}),), "A metric has the name 'a/b', which is part of file names"),
         (

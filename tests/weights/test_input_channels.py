@@ -52,7 +52,7 @@ def test_means_and_deviations_of_other_channels():
     assert for_channels((1, 2, 6), 2) == (3, 3)
     assert for_channels((1, 2, 6), 5) == (1, 2, 6, 3, 3)
     assert for_channels((7, 8, 9, 10), 4) == (7, 8, 9, 10)
-    with pytest.raises(ValueError, match="values are 2; there must be 4, one a channel, or RGB"):
+    with pytest.raises(ValueError, match="there are 2 values; there must be 4, one per ch"):
         for_channels((1, 2), 4)
     pixels = jnp.full((1, 2, 2, 4), 5, jnp.uint8)
     found = normalize_images(pixels, (1, 2, 3, 4), (1, 1, 2, 2))

@@ -150,7 +150,7 @@ def test_one_option_is_enough(key, value, words):
     [
         ("model.head.distances", "exp", "fpn: model.head.distances is 'exp', there 'relu'."),
         ("model.head.level_scales", True, "fpn: model.head.level_scales is True, there False."),
-        ("loss.quality.target", "none", "has loss.quality.target=none, so it has no centreness"),
+        ("loss.quality.target", "none", "has loss.quality.target=none, so it has no centerness"),
         (
             "evaluation.score_exponents",
             (1.0, 1.0),

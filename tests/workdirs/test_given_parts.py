@@ -94,5 +94,7 @@ def test_commands_cannot_open_what_no_configuration_describes(tmp_path):
 
 def test_a_broken_file_is_told(tmp_path):
     (tmp_path / "parts.json").write_text("[]")
-    with pytest.raises(ConfigError, match=r"parts.json is not as it was written"):
+    with pytest.raises(
+        ConfigError, match=r"parts.json is not the JSON object that ioub train wrote"
+    ):
         given_parts.read(tmp_path)

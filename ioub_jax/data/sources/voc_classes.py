@@ -26,7 +26,8 @@ def choose_classes(classes: Sequence[str] | None, counts: Mapping[str, int]) -> 
     """
     if classes is not None:
         if len(set(classes)) < len(classes):
-            raise ValueError(f"classes has a name twice: {tuple(classes)!r}.")
+            again = next(name for name in classes if classes.count(name) > 1)
+            raise ValueError(f"classes has {again!r} twice; name each class once.")
         return tuple(classes)
     chosen: list[str] = []
     for name in sorted(filter(None, counts), key=lambda name: (-counts[name], name)):
