@@ -5,7 +5,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import ml_collections
@@ -112,30 +112,21 @@ def build(
     count = len(train_data.classes)
     placed = training_parts.detector_of(with_weights, count, network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
-    frozen = training_parts.frozen_of(config, placed)
-    if optimizer is None:
-        transformation, learning_rate = training_parts.optimizer_of(config, frozen, epoch)
-        warnings = training_parts.schedule_warnings(config, epoch)
-        schedule = training_parts.schedule_of(config, epoch)
-        lengths.append(schedule.describe(options.batch_size))
-    else:
-        transformation, learning_rate = optimization.with_frozen(optimizer, frozen), None
-        warnings = []
+    updates = _updates(config, optimizer, training_parts.frozen_of(config, placed), epoch)
     if hosts.is_first():
+        limit = placed.detector.options.max_detections
         for warning in [
-            *warnings,
+            *updates.warnings,
             *shared_image_parts.shared_image_warnings(config, train_data, val_data),
-            *metric_parts.limit_warnings(
-                val_data, chosen, placed.detector.options.max_detections
-            ).values(),
+            *metric_parts.limit_warnings(val_data, chosen, limit).values(),
         ]:
             logger.warning("%s", warning)
     return Experiment(
         detector=placed,
         source=train_data,
         validation=val_data,
-        optimizer=transformation,
-        learning_rate=learning_rate,
+        optimizer=updates.transformation,
+        learning_rate=updates.learning_rate,
         loading=loading,
         metrics=tuple(chosen),
         initial_weights=training_parts.initial_weights_of(config),
@@ -145,11 +136,37 @@ def build(
             *sampling,
             *class_weight_parts.class_weight_lines(config, weights),
             *lengths,
+            *updates.lines,
         ),
         class_weights=weights,
         repeats=repeats,
         settings=configuration.to_dict(config),
         given=given,
+    )
+
+
+class _Updates(NamedTuple):
+    """The optimizer, its learning rate if known, and what to say about the schedule."""
+
+    transformation: optax.GradientTransformation
+    learning_rate: optax.Schedule | None
+    warnings: Sequence[str]
+    lines: Sequence[str]
+
+
+def _updates(
+    config: ml_collections.ConfigDict,
+    optimizer: optax.GradientTransformation | None,
+    frozen: Any,
+    epoch: int,
+) -> _Updates:
+    if optimizer is not None:
+        return _Updates(optimization.with_frozen(optimizer, frozen), None, (), ())
+    schedule = training_parts.schedule_of(config, epoch)
+    return _Updates(
+        *training_parts.optimizer_of(config, frozen, epoch),
+        training_parts.schedule_warnings(config, epoch),
+        (schedule.describe(config.batch_size),),
     )
 
 
