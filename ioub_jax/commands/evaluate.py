@@ -27,6 +27,7 @@ if __name__ == "__main__":
 
 from ioub_jax import files, trained
 from ioub_jax.commands import label_files, preview
+from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.devices import hosts
 from ioub_jax.from_config import metric_parts
 from ioub_jax.workdirs import checkpoints, score_thresholds
@@ -52,7 +53,9 @@ def main() -> None:
     if _is_of_the_run():  # commands that detect with this checkpoint read the thresholds
         evaluation.write_thresholds(folder, _name_in_training())
     if _YOLO.value:
-        label_files.write_results(folder / f"{_name()}_yolo", model.source, evaluation.results)
+        label_files.write_results(
+            folder / f"{_name()}_yolo", whole_of(model.source), evaluation.results
+        )
     print(evaluation.describe())
     # The table itself already says what COCO's AP does not count.
     options = model.placed.detector.options
@@ -69,7 +72,8 @@ def _folder() -> pathlib.Path:
 
 def _is_of_the_run() -> bool:
     """True if the evaluation is like those during training and is written into the workdir."""
-    return _SPLIT.value == "val" and not _CHANGES.value and not _OUTPUT.value
+    is_changed = _CHANGES.value or view_flags.made_by()
+    return _SPLIT.value == "val" and not is_changed and not _OUTPUT.value
 
 
 def _name_in_training() -> str:

@@ -94,6 +94,12 @@ def _check() -> None:
             "--score is for programs, but --format=safetensors writes only weights; set "
             "--config.evaluation.score_threshold for torchvision's models."
         )
+    ignored = {"onnx": (_BATCH, _PLATFORMS), "safetensors": (_BATCH, _PLATFORMS, _CANVASES)}
+    for flag in ignored.get(_FORMAT.value, ()):
+        if flag.value != flag.default:
+            raise ConfigError(
+                f"--{flag.name} does not apply to --format={_FORMAT.value}; leave it out."
+            )
 
 
 def _canvases() -> list[tuple[int, int]] | None:

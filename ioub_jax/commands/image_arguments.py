@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from ioub_jax.commands.footage import Footage
 from ioub_jax.data import image_headers, video_files
 from ioub_jax.data.checks import DataError
+from ioub_jax.data.sources.image_suffixes import IMAGE_SUFFIXES
 
-_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
-
-def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
+def find_images(
+    arguments: Sequence[str], without: pathlib.Path | None = None
+) -> list[pathlib.Path]:
     """The images and videos that arguments name, each once; folders and globs are searched.
 
     Only images are searched for in folders, no videos.
+
+    Args:
+      arguments: files, folders and globs.
+      without: a folder whose images are left out if it lies in one that is searched, such as that
+        of the results.
 
     Raises:
       DataError: a folder or a glob contains nothing.
@@ -24,14 +30,14 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     for argument in arguments:
         path = pathlib.Path(argument)
         if os.path.isdir(path):
-            matches = images_in(path)
+            matches = images_in(path, without)
         elif os.path.isfile(path) or not glob.has_magic(argument):
             matches = [path]  # a missing file is reported when it is read
         else:
             matches = sorted(pathlib.Path(p) for p in glob.glob(argument, recursive=True))
         if not matches:
             raise DataError(
-                f"{argument}: there is no image ({', '.join(sorted(_SUFFIXES))}) there; give "
+                f"{argument}: there is no image ({', '.join(sorted(IMAGE_SUFFIXES))}) there; give "
                 "files, folders or globs.",
                 "missing_image",
             )
@@ -39,13 +45,28 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     return list(found)
 
 
-def images_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The image files in a folder and its subfolders."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+def images_in(folder: pathlib.Path, without: pathlib.Path | None = None) -> list[pathlib.Path]:
+    """The image files in a folder and its subfolders, without hidden files, as in data sets."""
+    here = pathlib.Path(os.path.abspath(folder))
+    left_out = None if without is None else pathlib.Path(os.path.abspath(without))
+    if left_out is not None and here not in left_out.parents:
+        left_out = None
+
+    def is_image(path: pathlib.Path) -> bool:
+        parts = path.relative_to(folder).parts
+        if path.suffix.lower() not in IMAGE_SUFFIXES or "__MACOSX" in parts:
+            return False
+        if any(part.startswith(".") for part in parts):
+            return False
+        return left_out is None or left_out not in (here / path.relative_to(folder)).parents
+
+    return sorted(filter(is_image, folder.rglob("*")))
 
 
 def existing(
-    arguments: Sequence[str], frames_per_second: float | None = None
+    arguments: Sequence[str],
+    frames_per_second: float | None = None,
+    without: pathlib.Path | None = None,
 ) -> tuple[list[pathlib.Path], list[Footage]]:
     """The images and the videos that arguments name, if at least one of them exists.
 
@@ -53,6 +74,7 @@ def existing(
       arguments: files, folders and globs.
       frames_per_second: frames per second of folders, which then hold the frames of videos; None if
         folders hold images.
+      without: as in `find_images`.
 
     Raises:
       DataError: for the reasons in `find_images`, or none of the files exists.
@@ -62,10 +84,10 @@ def existing(
         folders = [pathlib.Path(a) for a in arguments if os.path.isdir(a)]
         arguments = [a for a in arguments if pathlib.Path(a) not in folders]
         of_folders = [
-            Footage(folder, tuple(find_images([str(folder)])), frames_per_second)
+            Footage(folder, tuple(find_images([str(folder)], without)), frames_per_second)
             for folder in folders
         ]
-    paths = find_images(arguments)
+    paths = find_images(arguments, without)
     if paths and not any(os.path.isfile(path) for path in paths) and not of_folders:
         others = f", nor do the other {len(paths) - 1}" if len(paths) > 1 else ""
         raise DataError(

@@ -23,6 +23,7 @@ For a video file, a video with the boxes is written, and the JSON has frame numb
 import contextlib
 import dataclasses
 import io
+import os
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -87,8 +88,9 @@ from ioub_jax.workdirs.score_thresholds import MeasuredThresholds
 
 def main(*arguments: str) -> None:
     """Detects in the images and videos, writes the detections and draws them."""
-    paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
+    paths, videos = image_arguments.existing(arguments, _FRAMES.value, out)
+    check_targets(arguments, paths, videos, out)
     files.check_can_write(out)
     detector = ioub_jax.load(
         _MODEL.value,
@@ -237,7 +239,10 @@ def detect(
         results.add(position, found)
         if _DRAW.value:
             target = pathlib.Path(_OUTPUT.value) / names[position]
-            draw(found.above(scores.drawn), target)
+            try:
+                draw(found.above(scores.drawn), target)
+            except DataError as error:  # such as a file that has changed since it was read
+                problems[position] = f"{error} (its detections are written, its picture is not)"
     return problems
 
 
@@ -280,6 +285,45 @@ def video_targets(videos: Sequence[Footage]) -> list[pathlib.Path]:
     ]
 
 
+def check_targets(
+    arguments: Sequence[str],
+    paths: Sequence[pathlib.Path],
+    videos: Sequence[Footage],
+    out: pathlib.Path,
+) -> None:
+    """Refuses a folder for the results in which files of the user would be replaced.
+
+    Args:
+      arguments: the files, folders and globs in which detection runs.
+      paths: all images.
+      videos: all videos.
+      out: the folder for the results.
+
+    Raises:
+      ConfigError: a picture, video or label file would replace an input or a file that an earlier
+        command has not written, or the pictures would be among the images of the next command.
+    """
+    if any(os.path.isdir(a) and os.path.abspath(a) == os.path.abspath(out) for a in arguments):
+        raise ConfigError(
+            f"--output={out} is a folder of the images, and the next command would take the "
+            "pictures for images; give another folder, such as one in it."
+        )
+    targets = [out / name for name in picture_names(paths)] + video_targets(videos)
+    targets = targets if _DRAW.value else []
+    if _YOLO.value:
+        stems = label_files.distinct_stems(map(str, paths))
+        targets += [out / "labels" / f"{stem}.txt" for stem in stems]
+        targets += [out / "data.yaml", out / "classes.txt"]
+    inputs = {os.path.realpath(path) for path in (*paths, *(video.path for video in videos))}
+    is_continued = any((out / name).exists() for name in prediction_files.NAMES)
+    for target in targets:
+        if os.path.lexists(target) and (not is_continued or os.path.realpath(target) in inputs):
+            raise ConfigError(
+                f"{target} exists and was not written by this command, which would replace it; "
+                "give another folder as --output."
+            )
+
+
 def exif_of_model() -> str:
     """The value of `data.exif` with which the detector is used."""
     model, changes = files.path_of(_MODEL.value), _CHANGES.value or {}
@@ -313,8 +357,9 @@ def draw(detections: Detections, target: pathlib.Path) -> None:
 
 def dry_run(*arguments: str) -> Sequence[str]:
     """Lines that say in which images detection would run, and with which detector."""
-    paths, videos = image_arguments.existing(arguments, _FRAMES.value)
     out = pathlib.Path(_OUTPUT.value)
+    paths, videos = image_arguments.existing(arguments, _FRAMES.value, out)
+    check_targets(arguments, paths, videos, out)
     lines = preview.preview_inference(
         _MODEL.value,
         _CHECKPOINT.value,

@@ -10,6 +10,9 @@ import numpy as np
 from ioub_jax import files
 from ioub_jax.inference import Detections
 
+#: The files of detections: that of finished and that of interrupted commands.
+NAMES = ("predictions.json", "predictions.jsonl")
+
 
 class PredictionFiles:
     """The file `predictions.jsonl`, which grows by a line per image, and then `predictions.json`.

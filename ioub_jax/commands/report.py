@@ -50,6 +50,7 @@ from ioub_jax import files
 from ioub_jax.data.checks import DataError
 from ioub_jax.diagnostics.detection_files import names_of, read_json
 from ioub_jax.errors import ConfigError
+from ioub_jax.evaluation.coco_metrics import COCO_DETECTIONS
 from ioub_jax.printing import printable
 from ioub_jax.report import page, run_pairs
 from ioub_jax.report.html_elements import counted
@@ -122,21 +123,23 @@ def _read_run(workdir: str) -> "RunInput":
     )
 
 
-def _measure_run(workdir: str, name: str) -> tuple[Measured, "RunInput"]:
-    """Measures a run."""
+def _measure_run(workdir: str, name: str, limit: int | None = None) -> tuple[Measured, "RunInput"]:
+    """Measures a run; its metric says how many detections count unless `limit` does."""
     run = _read_run(workdir)
     measured = measure(
         run.ground_truth,
         run.detections,
         name,
-        counted=run.counted,
+        counted=run.counted if limit is None else limit,
         suppression=run.suppression,
         origin=run.origin,
     )
     return measured, run
 
 
-def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Measured:
+def _measure_file(
+    path: str, name: str, ground_truth: dict, source: str, limit: int = COCO_DETECTIONS
+) -> Measured:
     """Measures a file of detections; `source` is the name of the ground truth.
 
     Raises:
@@ -144,7 +147,7 @@ def _measure_file(path: str, name: str, ground_truth: dict, source: str) -> Meas
     """
     detections = read_json(pathlib.Path(path), list)
     try:
-        return measure(ground_truth, detections, name, origin=f"{path} on {source}")
+        return measure(ground_truth, detections, name, counted=limit, origin=f"{path} on {source}")
     except (AttributeError, KeyError, TypeError) as error:
         sentence = f"{path} or {source} is not in COCO's format: {error!r}."
         raise DataError(sentence, "broken_annotation") from error
@@ -169,10 +172,12 @@ def _measure_all() -> tuple[Measured, Measured | None, ImageReader | None]:
             reader = FolderImages(pathlib.Path(_IMAGES.value), measured.images)
     if len(given) == 1:
         return measured, None, reader
+    # Both sides are counted alike, so that they can be compared.
+    limit = measured.metrics.counted
     if _is_workdir(given[1]):
-        other, _ = _measure_run(given[1], names[1])
+        other, _ = _measure_run(given[1], names[1], limit)
     else:
-        other = _measure_file(given[1], names[1], ground_truth, source)
+        other = _measure_file(given[1], names[1], ground_truth, source, limit)
     return measured, other, reader
 
 

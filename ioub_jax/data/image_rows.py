@@ -117,7 +117,7 @@ def read_shrunk(rows: ImageRows, longest: int) -> tuple[np.ndarray, int]:
       longest: the largest length of a side in pixels, at least 1.
 
     Returns:
-      uint8 `[h, w, 3]`, in which each pixel is the mean of a square of the image, and the side of
+      uint8 `[h, w, C]`, in which each pixel is the mean of a square of the image, and the side of
       these squares. Incomplete squares at the right and the bottom are dropped.
 
     Raises:
@@ -127,12 +127,14 @@ def read_shrunk(rows: ImageRows, longest: int) -> tuple[np.ndarray, int]:
     side = -(-max(height, width) // longest)
     if side == 1:
         return rows.read(0, height), 1
-    count, step = height // side, max(_ROWS // side, 1)
+    # An image that is narrower than a square has one row or column of them.
+    count, columns, step = max(height // side, 1), max(width // side, 1), max(_ROWS // side, 1)
     parts = []
     for begin in range(0, count, step):
         end = min(begin + step, count)
-        band = rows.read(begin * side, end * side)[:, : width // side * side]
-        parts.append(cv2.resize(band, (width // side, end - begin), interpolation=cv2.INTER_AREA))
+        band = rows.read(begin * side, min(end * side, height))[:, : columns * side]
+        shrunk = cv2.resize(band, (columns, end - begin), interpolation=cv2.INTER_AREA)
+        parts.append(shrunk.reshape(*shrunk.shape[:2], -1))  # OpenCV drops an axis of length 1
     return np.concatenate(parts), side
 
 
@@ -241,8 +243,7 @@ class _PngRows:
         channels = _PNG_CHANNELS.get(colors, 0)
         if interlaced or max(channels * bits // 8, 1) not in _SAME_FILTERS or not channels:
             return None
-        file.seek(max(file.seek(0, io.SEEK_END) - 64, 0))
-        if b"IEND" not in file.read():  # similar to `images.is_truncated`
+        if not _ends(file, length):
             raise truncated(name, way_out)
         layout = (width, height, bits, colors)
         return cls(file, start, layout, name, way_out, reading)
@@ -254,7 +255,8 @@ class _PngRows:
         self._buffer = bytearray()
         self._next = 0  # the next row to be decoded
         self._above = bytes(self._row)
-        self._band = np.zeros((0, self.size[1], 3), np.uint8)  # the decoded rows before `_next`
+        # The decoded rows before `_next`.
+        self._band = np.zeros((0, self.size[1], self._reading.channels), np.uint8)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         # An error is kept, so that the same rows fail whatever was read before.
@@ -329,7 +331,7 @@ class _PngRows:
         return piece
 
     def _decoded(self, scanlines: bytes, count: int) -> np.ndarray:
-        """Decodes rows, the first of which follows `self._above`: uint8 `[count, W, 3]`."""
+        """Decodes rows, the first of which follows `self._above`: uint8 `[count, W, C]`."""
         # The filters use only the bytes of the previous pixel and of the row above, whatever the
         # values mean.
         width = self._row // self._pixel
@@ -340,12 +342,29 @@ class _PngRows:
         except (OSError, SyntaxError, ValueError) as error:
             raise self._broken(str(error)) from error
         self._above = values[-1].tobytes()
-        if (self._bits, self._colors) == (8, 2):
+        if (self._bits, self._colors, self._reading.channels) == (8, 2, 3):
             return values[1:]
         raw = np.zeros((count, self._row + 1), np.uint8)
         raw[:, 1:] = values[1:].reshape(count, self._row)
         again = _png(self.size[1], count, self._bits, self._colors, raw.tobytes(), self._start[25:])
         return decode_image(again, self._name, None, None, self._way_out, self._reading)
+
+
+def _ends(file: BinaryIO, length: int) -> bool:
+    """True if the chunks of a PNG end with IEND, as in `images.is_truncated`.
+
+    Args:
+      file: at the content of a chunk.
+      length: the length of that content.
+    """
+    while True:
+        file.seek(length + 4, io.SEEK_CUR)
+        heading = file.read(8)
+        if len(heading) < 8:
+            return False
+        length, kind = struct.unpack(">I4s", heading)
+        if kind == b"IEND":
+            return True
 
 
 def _png(

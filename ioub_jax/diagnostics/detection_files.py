@@ -35,7 +35,7 @@ def read_json(path: pathlib.Path, kind: type) -> Any:
       DataError: the file does not exist, is not JSON, or has other contents.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())  # in any of the encodings of JSON
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}; give an existing file."
         raise DataError(message, "broken_annotation") from None

@@ -38,6 +38,8 @@ def description(names: Mapping[int, str]) -> str:
     Returns:
       the text.
     """
-    # A string in JSON is also valid in YAML, whatever characters it has.
-    lines = [f"  {number}: {json.dumps(name)}\n" for number, name in names.items()]
+    # A string in JSON is also valid in YAML, except for JSON's pairs of escapes of one character.
+    lines = [
+        f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in names.items()
+    ]
     return "".join([f"nc: {len(names)}\n", "names:\n", *lines])

@@ -63,22 +63,24 @@ def find(path: str | os.PathLike[str], data_format: str | None = None) -> Found:
             "folder",
         )
     tried = FORMATS if data_format is None else {data_format: FORMATS[data_format]}
-    failures: list[DataError] = []
+    failures: dict[str, DataError] = {}
     found: list[Found] = []
-    for _, look in tried.values():
+    for name, (_, look) in tried.items():
         try:
             one = look(place)
         except DataError as error:  # the data set has this format, but is broken
-            failures.append(error)
+            failures[name] = error
             continue
         if one is not None:
             found.append(one)
     if not found and failures:
-        raise failures[0]
+        raise next(iter(failures.values()))
     if not found:
         raise DataError(_what_is_there(place, data_format), "folder")
     others = tuple(FORMATS[one.format][0] for one in found[1:])
-    return _with_validation(dataclasses.replace(found[0], others=others))
+    broken = tuple(f"In {FORMATS[name][0]}, it is broken: {e}" for name, e in failures.items())
+    notes = (*found[0].notes, *broken)
+    return _with_validation(dataclasses.replace(found[0], others=others, notes=notes))
 
 
 def _with_validation(found: Found) -> Found:
@@ -174,7 +176,15 @@ def _tfds(path: pathlib.Path) -> Found | None:
     prepared = [file for level in levels for file in sorted(path.glob(f"{level}features.json"))]
     if not prepared:
         return None
-    version = prepared[-1].parent.resolve()
+    owners = sorted({file.parents[1] for file in prepared})
+    if len(owners) > 1:
+        names = ", ".join(str(owner.relative_to(path)) for owner in owners)
+        raise DataError(
+            f"{path}: holds several prepared data sets ({names}); give the folder of one as "
+            "--data.",
+            "folder",
+        )
+    version = max((file.parent for file in prepared), key=_version_number).resolve()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         information = json.loads((version / "dataset_info.json").read_text(encoding="utf-8"))
         known = {str(split["name"]) for split in information["splits"]}
@@ -193,6 +203,12 @@ def _tfds(path: pathlib.Path) -> Found | None:
         "features.json; prepare the data set again.",
         "folder",
     )
+
+
+def _version_number(folder: pathlib.Path) -> list[int]:
+    """1.10.0 as [1, 10, 0], which is above [1, 9, 0]; other names are below all versions."""
+    parts = folder.name.split(".")
+    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []
 
 
 def _found(

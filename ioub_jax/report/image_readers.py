@@ -63,7 +63,9 @@ class FolderImages:
             raise DataError(
                 f"{entry.name} is not a file name; correct it, {_WAY_OUT}", "missing_image"
             )
-        names = dict.fromkeys([entry.file_name, urllib.parse.unquote(entry.file_name)])
+        written = [entry.file_name, urllib.parse.unquote(entry.file_name)]
+        # Windows separates folders by backslashes.
+        names = dict.fromkeys([*written, *(name.replace("\\", "/") for name in written)])
         paths = [self._folder / name for name in names]
         paths += [self._folder / pathlib.PurePath(name).name for name in names]
         return next((path for path in paths if _is_file(path)), paths[0])

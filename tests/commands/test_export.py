@@ -34,6 +34,8 @@ def test_the_whole_command(commands, workdir, tmp_path):
         (["--canvases=64"], "--canvases has '64'; write height and width as 800x1344."),
         (["--format=safetensors"], "is not a detector that torchvision can build"),
         (["--format=safetensors", "--score=best"], "--score is for programs, but"),
+        (["--format=onnx", "--batch_size=8"], "--batch_size does not apply to --format=onnx"),
+        (["--format=safetensors", "--canvases=64x64"], "--canvases does not apply to"),
     ],
 )
 def test_a_mistake_is_one_sentence(commands, workdir, tmp_path, flags, words):

@@ -28,7 +28,7 @@ def test_files_folders_and_globs_are_found_once(images):
 @pytest.mark.parametrize("argument", ["*.gif", "empty"])
 def test_an_argument_that_names_nothing_is_refused(tmp_path, argument):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"there is no image \(\.bmp"):
+    with pytest.raises(DataError, match=r"there is no image \(\.avif"):
         image_arguments.find_images([str(tmp_path / argument)])
 
 
@@ -50,3 +50,23 @@ def test_videos_are_files_and_folders_that_hold_frames(images, tmp_path):
     assert image_arguments.Footage(pathlib.Path("x.AVI")).picture_suffix == ".avi"
     with pytest.raises(DataError, match=r"y\.mp4 does not exist; give files, folders or globs"):
         image_arguments.existing([str(tmp_path / "y.mp4")])
+
+
+def test_what_data_sets_read_is_found_and_hidden_files_are_not(tmp_path):
+    names = ("a.jfif", "b.PPM", "c.gif", "._a.jpg", ".cache/d.png", "__MACOSX/e.png", "f/g.avif")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = image_arguments.find_images([str(tmp_path)])
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        "a.jfif", "b.PPM", "c.gif", "f/g.avif"
+    ]  # fmt: skip
+
+
+def test_results_within_the_images_are_no_images(images):
+    (images / "found").mkdir()
+    (images / "found" / "a.png").write_bytes(b"")
+    assert len(image_arguments.find_images([str(images)])) == 5
+    assert len(image_arguments.find_images([str(images)], images / "found")) == 4
+    # A folder above the images has none of the results of this command.
+    assert len(image_arguments.find_images([str(images / "inner")], images)) == 2

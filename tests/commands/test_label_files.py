@@ -36,7 +36,9 @@ def test_rows_are_shares_with_a_confidence(tmp_path):
     assert (tmp_path / "data.yaml").read_text() == 'nc: 2\nnames:\n  0: "bolt"\n  1: "nut"\n'
 
 
-@pytest.mark.parametrize("classes", [("bolt", "nut"), ("no", "1: {x}"), ('"a" #b', "ö漢\\")])
+@pytest.mark.parametrize(
+    "classes", [("bolt", "nut"), ("no", "1: {x}"), ('"a" #b', "ö漢\\"), ("🦊", "𠮷")]
+)
 def test_what_is_written_is_read_again(tmp_path, classes):
     predicted(tmp_path, classes, ("s", "t"))
     write(tmp_path, **{"images/x.png": (300, 100), "images/x_2.png": (40, 20)})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ioub_jax.commands import predict
+from ioub_jax.commands import image_arguments, predict
 from ioub_jax.data.tiling import Tiling
 from ioub_jax.errors import ConfigError
 from tests import tiny
@@ -144,3 +144,45 @@ def test_an_overlap_of_no_tiles_is_refused(monkeypatch):
     monkeypatch.setattr(predict, "_OVERLAP", types.SimpleNamespace(value=0.3))
     with pytest.raises(ConfigError, match="give their side, such as --tiles=640"):
         predict.tiling_of(_OfTiles(None))
+
+
+def targets_of(monkeypatch, arguments, out, *, yolo=False, draw=True):
+    """Checks the files that a command would write."""
+    monkeypatch.setattr(predict, "_DRAW", types.SimpleNamespace(value=draw))
+    monkeypatch.setattr(predict, "_YOLO", types.SimpleNamespace(value=yolo))
+    monkeypatch.setattr(predict, "_OUTPUT", types.SimpleNamespace(value=str(out)))
+    paths, videos = image_arguments.existing([str(a) for a in arguments], None, out)
+    predict.check_targets([str(a) for a in arguments], paths, videos, out)
+
+
+def test_no_file_of_the_user_is_replaced(monkeypatch, images, tmp_path):
+    with pytest.raises(ConfigError, match="is a folder of the images, and the next command"):
+        targets_of(monkeypatch, [images], images)
+    with pytest.raises(ConfigError, match=r"a\.png exists and was not written by this command"):
+        targets_of(monkeypatch, [images / "a.png"], images)
+    targets_of(monkeypatch, [images / "a.png"], images, draw=False)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"clip\.mp4 exists and was not written"):
+        targets_of(monkeypatch, [clip], tmp_path)
+    labels = tmp_path / "train" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "b.txt").write_text("0 .5 .5 1 1")
+    with pytest.raises(ConfigError, match=r"labels/b\.txt exists and was not written"):
+        targets_of(monkeypatch, [images / "b.jpg"], labels.parent, yolo=True, draw=False)
+    # The results of an earlier command are replaced, but no image, even among them.
+    (labels.parent / "predictions.json").write_text("{}")
+    targets_of(monkeypatch, [images / "b.jpg"], labels.parent, yolo=True)
+    (images / "predictions.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"a\.png exists"):
+        targets_of(monkeypatch, [images / "a.png"], images)
+    assert (images / "a.png").stat().st_size > 0
+
+
+def test_results_may_lie_within_the_images(commands, workdir, images):
+    out = images / "found"
+    flags = (f"--model={workdir}", images, f"--output={out}", "--score=0", "--batch_size=2")
+    for _ in range(2):
+        code, output = commands("predict", *flags)
+        assert code == 0, output
+        assert len(json.loads((out / "predictions.json").read_text())["images"]) == 4

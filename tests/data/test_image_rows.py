@@ -189,3 +189,34 @@ def test_an_image_is_shrunk_band_by_band():
     np.testing.assert_array_equal(shrunk, values)
     same, side = read_shrunk(WholeImage(pixels), 601)
     assert side == 1 and same.shape == pixels.shape
+
+
+def test_what_follows_the_end_of_a_png_is_no_matter():
+    """Cameras and editors append data of their own."""
+    data = png(noise(3)) + b"\0" * 300
+    rows = open_rows(io.BytesIO(data), "x")
+    np.testing.assert_array_equal(rows.read(0, HEIGHT), noise(3))
+    with pytest.raises(DataError, match="truncated"):
+        open_rows(io.BytesIO(png(noise(3))[:-12]), "x")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_png_of_8_bits_has_the_channels_of_the_model(channels):
+    reading = Reading(channels=channels)
+    data = png(noise(4 if channels == 4 else 3))
+    rows = open_rows(io.BytesIO(data), "x", reading=reading)
+    expected = decode_image(data, "x", reading=reading)
+    np.testing.assert_array_equal(rows.read(0, 40), expected[:40])
+    np.testing.assert_array_equal(rows.read(20, HEIGHT), expected[20:])
+
+
+def test_gray_and_narrow_images_are_shrunk():
+    gray = np.full((600, 900, 1), 9, np.uint8)
+    shrunk, side = read_shrunk(WholeImage(gray), 300)
+    assert (shrunk.shape, side) == ((200, 300, 1), 3) and (shrunk == 9).all()
+    # Squares of 10 pixels, of which a column of 4 has none that is complete.
+    narrow = np.full((1000, 4, 3), 9, np.uint8)
+    shrunk, side = read_shrunk(WholeImage(narrow), 100)
+    assert (shrunk.shape, side) == ((100, 1, 3), 10) and (shrunk == 9).all()
+    flat, _ = read_shrunk(WholeImage(narrow.swapaxes(0, 1)), 100)
+    assert flat.shape == (1, 100, 3)

@@ -168,3 +168,26 @@ def test_what_is_no_data_set_is_told_in_a_sentence(tmp_path, files, given, sente
         find(tmp_path / given)
     told = str(caught.value).replace(os.path.realpath(tmp_path), str(tmp_path))
     assert told.startswith(sentence.format(root=tmp_path))
+
+
+def test_the_newest_version_of_a_prepared_data_set_is_read(tmp_path):
+    for version in ("1.9.0", "1.10.0"):
+        folder = {"features.json": "{}", "dataset_info.json": VERSION}
+        make(tmp_path, {f"mine/{version}/{name}": text for name, text in folder.items()})
+    assert find(tmp_path).keys["data.tfds.name"] == "mine:1.10.0"
+
+
+def test_of_several_prepared_data_sets_none_is_taken(tmp_path):
+    for name in ("coco", "voc"):
+        folder = {"features.json": "{}", "dataset_info.json": VERSION}
+        make(tmp_path, {f"{name}/1.0.0/{file}": text for file, text in folder.items()})
+    with pytest.raises(DataError, match=r"several prepared data sets \(coco, voc\); give the fold"):
+        find(tmp_path)
+    assert find(tmp_path / "voc").keys["data.tfds.name"] == "voc:1.0.0"
+
+
+def test_a_broken_data_set_of_another_format_is_told(tmp_path):
+    make(tmp_path, FOLDERS["COCO"][0] | {"data.yaml": "train: ["})
+    found = find(tmp_path)
+    assert found.format == "coco"
+    assert any(note.startswith("In YOLO, it is broken: ") for note in found.notes)

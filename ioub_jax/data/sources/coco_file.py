@@ -109,7 +109,7 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
     """
     ids: dict[str, int | str] = {}
     owners: dict[int | str, str] = {}
-    for number, entry in enumerate(entries, start=1):
+    for number, entry in enumerate(_without_roots(entries), start=1):
         fields = entry if isinstance(entry, dict) else {}
         name, written = fields.get("name"), fields.get("id")
         identity = id_of(written)
@@ -132,6 +132,28 @@ def read_categories(entries: list, path: pathlib.Path, keys: Keys) -> dict[str, 
         raise DataError(f"{path}: lists no categories; {keys.check_file}", "broken_annotation")
     sorted_ids = sorted(owners, key=lambda identity: (isinstance(identity, str), identity))
     return {owners[identity]: ids[owners[identity]] for identity in sorted_ids}
+
+
+def _without_roots(entries: list) -> list:
+    """The categories without those that only stand for all others, as Roboflow writes them.
+
+    Such a one has the name of the project; if a class has the same name, the class has the other as
+    its supercategory.
+    """
+    own = {
+        entry["name"]
+        for entry in entries
+        if isinstance(entry, dict)
+        and is_text(entry.get("name"))
+        and entry.get("supercategory") == entry["name"]
+    }
+
+    def is_root(entry: Any) -> bool:
+        if not isinstance(entry, dict) or entry.get("supercategory") != "none":
+            return False
+        return is_text(entry.get("name")) and entry["name"] in own
+
+    return [entry for entry in entries if not is_root(entry)]
 
 
 def choose_categories(

@@ -5,6 +5,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+from ioub_jax.data.sources import text_files
 from ioub_jax.data.sources.voc_folders import is_xml, iter_files, parts_of, subfolders
 
 #: Name of the split that consists of all images in a folder.
@@ -77,7 +78,7 @@ def find_list(folder: pathlib.Path, split: str) -> pathlib.Path | None:
 
 def read_lines(path: pathlib.Path) -> list[str]:
     """The lines of a list without surrounding spaces, comments and empty lines."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = text_files.read_text(path, "save it as text in UTF-8")
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -361,3 +361,17 @@ def test_a_real_annotation_file_without_its_images(shared_data):
         CocoSource(path, folder, on_error="skip")
     with pytest.raises(DataError, match=r"it contains a list .*, it looks like a results file"):
         CocoSource(folder / "instances_val2014_fakebbox100_results.json", folder)
+
+
+def test_a_category_that_stands_for_all_others_may_have_the_name_of_one(tmp_path):
+    """Roboflow gives the project's name to the category 0, even if a class has it."""
+    categories = [
+        {"id": 0, "name": "ant", "supercategory": "none"},
+        {"id": 1, "name": "ant", "supercategory": "ant"},
+        {"id": 2, "name": "bee", "supercategory": "ant"},
+    ]
+    annotations = [_annotation(number, category=id) for number, id in enumerate((1, 2))]
+    source = CocoSource(_write(tmp_path, annotations, categories=categories), tmp_path)
+    assert (source.classes, source.category_ids) == (("ant", "bee"), (1, 2))
+    with pytest.raises(DataError, match="has the id or name of another one"):
+        CocoSource(_write(tmp_path, [], categories=[*categories[1:], categories[1]]), tmp_path)
