@@ -112,7 +112,12 @@ def build(
     count = len(train_data.classes)
     placed = training_parts.detector_of(with_weights, count, network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
-    updates = _updates(config, optimizer, training_parts.frozen_of(config, placed), epoch)
+    frozen = training_parts.frozen_of(config, placed)
+    updates = _updates(config, optimizer, frozen, epoch)
+    if network is not None or detector is not None:
+        # The gradients of our own networks stop at frozen stages; others may not.
+        frozen_too = optimization.with_frozen(updates.transformation, frozen)
+        updates = updates._replace(transformation=frozen_too)
     if hosts.is_first():
         limit = placed.detector.options.max_detections
         for warning in [
@@ -161,7 +166,8 @@ def _updates(
     epoch: int,
 ) -> _Updates:
     if optimizer is not None:
-        return _Updates(optimization.with_frozen(optimizer, frozen), None, (), ())
+        constant = training_parts.constants_of(config, frozen)
+        return _Updates(optimization.with_frozen(optimizer, constant), None, (), ())
     schedule = training_parts.schedule_of(config, epoch)
     return _Updates(
         *training_parts.optimizer_of(config, frozen, epoch),

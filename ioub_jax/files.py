@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -151,7 +152,7 @@ def write_bytes(path: pathlib.Path, content: bytes | bytearray) -> None:
     if is_in_bucket(path):
         path.write_bytes(content)
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
         with naming(path), partial.open("wb") as file:
             file.write(content)

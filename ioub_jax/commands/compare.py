@@ -9,9 +9,9 @@ Run the same command again to resume where it stopped. Instead of --arms,
 arms that set any keys, and --runs=NAME=GLOB (once for each arm) compares existing workdirs.
 """
 
-import contextlib
 import functools
 import glob
+import logging
 import pathlib
 from collections.abc import Sequence
 
@@ -49,37 +49,47 @@ if __name__ == "__main__":
 
 from ioub_jax import files
 from ioub_jax.commands import preview
+from ioub_jax.data.checks import DataError
 from ioub_jax.errors import ConfigError
 from ioub_jax.plotting import gains as plotting
 from ioub_jax.studies import arm_settings, parallel_runs, planned_runs, study_report
+
+logger = logging.getLogger("ioub_jax")
 
 
 def _arms() -> list[tuple[str, arm_settings.Change]]:
     """The arms of --arm, --sweep or --arms, and the changes of each."""
     if _ARM.value:
-        return _distinct([arm_settings.arm_of_settings(text, "--arm") for text in _ARM.value])
+        given = [arm_settings.arm_of_settings(text, "--arm") for text in _ARM.value]
+        return _distinct(given, "--arm")
     if _SWEEP.value:
         key, _, values = _SWEEP.value.partition("=")
-        return [
+        swept = [
             (f"{key}={value}", arm_settings.setting(key, value, "--sweep"))
             for value in values.split(",")
             if value
         ]
+        return _distinct(swept, "--sweep")
     arms = _ARMS.value
     if arms is None:
         arms = sorted(defaults.arms_of(_CONFIG.value), key=lambda arm: arm != "baseline")
     for arm in arms:
         if arm not in defaults.ARMS:
             raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
-    return [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in arms]
+    changes = [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in arms]
+    return _distinct(changes, "--arms")
 
 
-def _distinct(arms: list[tuple[str, arm_settings.Change]]) -> list[tuple[str, arm_settings.Change]]:
-    """The given arms; raises `ConfigError` if one of them is given twice."""
+def _distinct(
+    arms: list[tuple[str, arm_settings.Change]], flag: str
+) -> list[tuple[str, arm_settings.Change]]:
+    """The given arms; raises `ConfigError` if there is none, or one of them is given twice."""
+    if not arms:
+        raise ConfigError(f"{flag} names nothing to compare; give at least one.")
     names = [name for name, _ in arms]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"--arm gives {name!r} twice; give each arm a name of its own.")
+            raise ConfigError(f"{flag} gives {name!r} twice; give each arm a name of its own.")
     return arms
 
 
@@ -138,8 +148,12 @@ def main() -> None:
         return study_report.write(runs, output, _RESAMPLINGS.value, plotting.comparison)
 
     def report_so_far() -> None:
-        with contextlib.suppress(ConfigError):  # raised while the first arm has no finished run
+        try:
             report()
+        except ConfigError:  # raised while the first arm has no finished run
+            pass
+        except (DataError, OSError) as error:
+            logger.warning("The report so far was not written: %s", error)
 
     problems: list[str] = []
     if not _RUNS.value:

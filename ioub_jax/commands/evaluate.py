@@ -38,6 +38,8 @@ def main() -> None:
     command_line.join_processes()
     folder = _folder()
     files.check_can_write(folder)
+    # A running training may write another checkpoint while this one is evaluated.
+    name, name_in_training = _name(), _name_in_training()
     model = trained.load_run(
         files.path_of(_WORKDIR.value),
         _CHECKPOINT.value,
@@ -49,12 +51,12 @@ def main() -> None:
     evaluation = model.evaluate()
     if not hosts.is_first():
         return
-    evaluation.write(folder, _name())
+    evaluation.write(folder, name)
     if _is_of_the_run():  # commands that detect with this checkpoint read the thresholds
-        evaluation.write_thresholds(folder, _name_in_training())
+        evaluation.write_thresholds(folder, name_in_training)
     if _YOLO.value:
         label_files.write_results(
-            folder / f"{_name()}_yolo", whole_of(model.source), evaluation.results
+            folder / f"{name}_yolo", whole_of(model.source), evaluation.results
         )
     print(evaluation.describe())
     # The table itself already says what COCO's AP does not count.
@@ -63,7 +65,7 @@ def main() -> None:
     for kind in ("few_detections", "dense_image"):
         if kind in told:
             print(f"\n{told[kind]}")
-    print(f"The files of this evaluation are {folder / _name()}_*.")
+    print(f"The files of this evaluation are {folder / name}_*.")
 
 
 def _folder() -> pathlib.Path:

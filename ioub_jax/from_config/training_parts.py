@@ -217,6 +217,22 @@ def frozen_of(config: Any, detector: PlacedDetector) -> Any:
     return train_state.frozen_parameters(params, config.model.get("frozen_stages", -1))
 
 
+def constants_of(config: Any, frozen: Any) -> Any:
+    """A tree like `frozen`, in which scales and biases of frozen batch norms are True as well.
+
+    No gradient reaches them, but the weight decay of an optimizer may.
+    """
+    if config.model.get("norm") != "frozen_bn":
+        return frozen
+
+    def is_constant(path: tuple[Any, ...], is_frozen: bool) -> bool:
+        names = tuple(entry.key for entry in path)
+        is_of_norm = names[0] == "backbone" and names[-1] in ("scale", "bias")
+        return is_frozen or (is_of_norm and any("norm" in name for name in names[1:-1]))
+
+    return jax.tree_util.tree_map_with_path(is_constant, frozen)
+
+
 def check_arithmetic(config: Any, device: jax.Device) -> None:
     """Refuses a dtype that the device computes wrongly, before a training is wasted."""
     dtype = config.model.get("dtype", "float32")

@@ -39,6 +39,8 @@ from ioub_jax.objective.weights import (
     with_wise_weights,
 )
 
+_IGNORED = -2  # the label of anchors without a loss
+
 
 class Objective(NamedTuple):
     """Loss, metrics and state of one batch.
@@ -110,7 +112,10 @@ def detection_objective(
     box_weights = localization_weights(of_boxes, w_loc, options.localization)
 
     positives = jnp.sum(scalars.positive, axis=1, dtype=jnp.float32)
-    scales, moving_average = _image_scales(positives, options.normalizer, moving_average)
+    are_counted = jnp.any(matches.labels != _IGNORED, axis=1)
+    scales, moving_average = _image_scales(
+        positives, are_counted, options.normalizer, moving_average
+    )
     classification_sums = _classification_sums(
         with_labels, scalars, class_weights, sizes, options.classification
     )
@@ -222,20 +227,24 @@ def _level_sums(options: ClassificationOptions, sigmoids: Sigmoids, ious: jax.Ar
 
 
 def _image_scales(
-    positives: jax.Array, normalizer: str, moving_average: jax.Array
+    positives: jax.Array, are_counted: jax.Array, normalizer: str, moving_average: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the factor for the sums of each image, `[B]`, and the new moving average."""
-    images = positives.shape[0]
+    """Returns the factor for the sums of each image, `[B]`, and the new moving average.
+
+    Images whose anchors are all ignored, such as those that fill a last batch, do not count.
+    """
+    images = jnp.maximum(jnp.sum(are_counted, dtype=jnp.float32), 1.0)
     total = jnp.maximum(jnp.sum(positives), 1.0)
     # The decay and the initial value (100, in the training state) are those of detectron2.
     moving_average = 0.9 * moving_average + 0.1 * total
     if normalizer == "per_image":
         return 1.0 / (images * jnp.maximum(positives, 1.0)), moving_average
     if normalizer == "positives_at_least_one_per_image":
-        total = jnp.sum(jnp.maximum(positives, 1.0))
+        at_least_one = jnp.sum(jnp.where(are_counted, jnp.maximum(positives, 1.0), 0.0))
+        total = jnp.maximum(at_least_one, 1.0)
     elif normalizer == "moving_average":
         total = moving_average
-    return jnp.broadcast_to(1.0 / total, (images,)), moving_average
+    return jnp.broadcast_to(1.0 / total, positives.shape), moving_average
 
 
 def _statistics(

@@ -1,5 +1,6 @@
 """Trains the runs of a comparison, several at once, each in a separate process."""
 
+import contextlib
 import dataclasses
 import logging
 import multiprocessing
@@ -23,6 +24,9 @@ from ioub_jax.training.stopping import StopSignals
 from ioub_jax.workdirs import configuration
 
 logger = logging.getLogger("ioub_jax")
+
+# The variables that say which devices a process sees.
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +61,16 @@ def shares(processes: int, devices: int | None) -> list[Share]:
     Raises:
       ConfigError: there are fewer devices than processes.
     """
+    numbers = tuple(range(devices or 0))
+    for variable in _VISIBLE:
+        visible = os.environ.get(variable)
+        if visible and len(visible.split(",")) < len(numbers):
+            raise ConfigError(
+                f"--devices is {devices}, but {variable} is {visible}; give at most as many "
+                "--devices as it names."
+            )
     if processes == 1:
-        return [Share()]
+        return [Share((), numbers)]
     if devices is not None and devices < processes:
         raise ConfigError(
             f"{processes} processes cannot share {devices} devices; give at least as many "
@@ -66,10 +78,8 @@ def shares(processes: int, devices: int | None) -> list[Share]:
         )
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     cores = available if len(available) >= processes else []
-    numbers = list(range(devices or 0))
     return [
-        Share(tuple(cores[slot::processes]), tuple(numbers[slot::processes]))
-        for slot in range(processes)
+        Share(tuple(cores[slot::processes]), numbers[slot::processes]) for slot in range(processes)
     ]
 
 
@@ -175,12 +185,18 @@ def _train(
     if share.cores:
         os.sched_setaffinity(0, share.cores)
     if share.devices:
-        names = ",".join(map(str, share.devices))
-        os.environ |= {"CUDA_VISIBLE_DEVICES": names, "TPU_VISIBLE_CHIPS": names}
+        os.environ |= {variable: _names(variable, share.devices) for variable in _VISIBLE}
     jax.config.update("jax_compilation_cache_dir", cache)
     building.train_and_evaluate(run.config, run.workdir)
     if is_trained(run):  # false if it was stopped
         make_result(run, resamplings)
+
+
+def _names(variable: str, devices: Sequence[int]) -> str:
+    """The names of devices, among those that the user has made visible."""
+    visible = os.environ.get(variable)
+    names = visible.split(",") if visible else []
+    return ",".join(names[number] if names else str(number) for number in devices)
 
 
 def _end_with_parent() -> None:
@@ -192,8 +208,14 @@ def _end_with_parent() -> None:
 
 
 def _failure(run: PlannedRun, exit_code: int) -> str:
-    """Describes a run's failure by the last line that it wrote."""
-    lines = _log_of(run).read_text(errors="replace").strip().splitlines()
+    """Describes a run's failure by the signal that ended it, or the last line that it wrote."""
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        why = ", for instance for lack of memory" if name == "SIGKILL" else ""
+        return f"{run.name} was ended by {name}{why} (its output: {_log_of(run)})"
+    lines = []
+    with contextlib.suppress(OSError):  # it may have failed before it had an output
+        lines = _log_of(run).read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else f"exit code {exit_code}"
     last = re.sub(r"^ioub_jax[\w.]*Error: ", "", last)  # a sentence for the user
     return f"{run.name} failed: {last} (all of it: {_log_of(run)})"

@@ -192,7 +192,9 @@ class Run:
                 with progress.waiting("evaluation"):
                     self.evaluate(stop)
             unread, ended_early = None, self.has_ended_early()
-            for batch in progress.timed(iter(()) if ended_early else batches, stop):
+            # After a signal during that evaluation, a step would be saved that nothing evaluates.
+            has_ended = ended_early or stop.agreed
+            for batch in progress.timed(iter(()) if has_ended else batches, stop):
                 with trace.step(self.step + 1):
                     values = self._train_on(batch, progress)
                 self.step += 1

@@ -15,11 +15,9 @@ from ioub_jax.workdirs import configuration
 
 _DATA = "data.json"
 # The keys of `evaluation` that do not affect the AP.
-_SAME_AP = {
+_SAME_AP = configuration.SAME_RESULTS | {
     "evaluation.every_images",
     "evaluation.every_epochs",
-    "evaluation.batch_size",
-    "evaluation.backend",
     "evaluation.patience",
     "evaluation.min_delta",
 }

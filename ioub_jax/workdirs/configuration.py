@@ -135,6 +135,13 @@ _PUBLISHED: tuple[tuple[str, str, float, dict[str, float]], ...] = (
 _PIXELS, _LEFT_OPEN = "data.voc.pixels", ("data.voc.pixels", "data.voc.unannotated")
 # The length of a run, in either unit.
 _LENGTH = ("schedule.images", "schedule.epochs")
+#: Keys that change neither the training nor its metrics.
+SAME_RESULTS = {
+    "evaluation.batch_size",
+    "evaluation.backend",
+    "evaluation.losses",
+    "evaluation.pictures",
+}
 # Keys that only check the data and do not change the training.
 _CHECKS = ("data.allow_empty_classes", "data.allow_same_images")
 
@@ -174,6 +181,8 @@ def differing_keys(
             continue
         # `pixel_convention` knows which convention the run has used.
         if key == _PIXELS and first is None and not evaluated:
+            continue
+        if evaluated and key in SAME_RESULTS:
             continue
         if not evaluated and (key.startswith("evaluation.") or key in _LENGTH):
             continue

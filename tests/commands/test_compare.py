@@ -55,6 +55,9 @@ def test_a_failing_run_is_named_and_the_others_are_reported(commands, tmp_path):
         ((ARGUMENTS[0], "--sweep=loss.etta=1"), "No such key in the configuration: 'loss.etta'"),
         ((ARGUMENTS[0], "--arm=a: loss.etta=1"), "configuration: 'loss.etta', in --arm."),
         ((ARGUMENTS[0], "--arm=a:", "--arm=a: seed=2"), "--arm gives 'a' twice"),
+        ((ARGUMENTS[0], "--arms=baseline,baseline"), "--arms gives 'baseline' twice"),
+        ((ARGUMENTS[0], "--sweep=seed=1,1"), "--sweep gives 'seed=1' twice"),
+        ((ARGUMENTS[0], "--sweep=seed"), "--sweep names nothing to compare"),
         ((ARGUMENTS[0], "--arm=../a: seed=2"), "is not an arm; write --arm='NAME: KEY=VALUE"),
         ((ARGUMENTS[0], "--sweep=seed=a"), "sets seed to 'a', which is not of type int"),
         (

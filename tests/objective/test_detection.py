@@ -147,6 +147,24 @@ def test_equals_the_formula_written_as_loops(scope, normalizer):
     np.testing.assert_allclose(result.loss, classification + localization, rtol=1e-5)
 
 
+@pytest.mark.parametrize("normalizer", objective.NORMALIZERS)
+def test_images_without_a_loss_do_not_count(normalizer):
+    """Evaluations fill their last batch with images whose anchors are all ignored."""
+    logits, deltas, anchors, matches, targets = case(3)
+    options = options_of(normalizer=normalizer)
+    alone = evaluate((logits, deltas, anchors, matches, targets), options)
+
+    def filled(array):
+        return jnp.concatenate([array, array[:1]])
+
+    with_filler = jax.tree.map(filled, (logits, deltas, matches, targets))
+    labels = with_filler[2].labels.at[-1].set(-2)
+    logits, deltas, matches, targets = with_filler
+    matches = matches._replace(labels=labels)
+    found = evaluate((logits, deltas, anchors, matches, targets), options)
+    np.testing.assert_allclose(found.loss, alone.loss, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "classification",
     [

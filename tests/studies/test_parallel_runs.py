@@ -18,6 +18,25 @@ def test_cores_and_devices_are_shared_out(monkeypatch):
     assert [share.cores for share in parallel_runs.shares(8, None)] == [()] * 8
     with pytest.raises(ConfigError, match="4 processes cannot share 2 devices"):
         parallel_runs.shares(4, 2)
+    assert parallel_runs.shares(1, 2) == [parallel_runs.Share((), (0, 1))]
+
+
+def test_devices_are_those_that_the_user_has_made_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-ab,7")
+    monkeypatch.delenv("TPU_VISIBLE_CHIPS", raising=False)
+    first, second = parallel_runs.shares(2, 4)
+    names = [parallel_runs._names("CUDA_VISIBLE_DEVICES", s.devices) for s in (first, second)]
+    assert names == ["4,GPU-ab", "5,7"]
+    assert parallel_runs._names("TPU_VISIBLE_CHIPS", second.devices) == "1,3"
+    with pytest.raises(ConfigError, match="--devices is 5, but CUDA_VISIBLE_DEVICES is 4,5,GPU-"):
+        parallel_runs.shares(1, 5)
+
+
+def test_a_process_that_was_killed_is_described_by_its_signal(tmp_path):
+    run = plan(tmp_path)[0]
+    words = parallel_runs._failure(run, -signal.SIGKILL)
+    assert "was ended by SIGKILL, for instance for lack of memory" in words
+    assert "failed: exit code 3" in parallel_runs._failure(run, 3)  # before it had an output
 
 
 class FakeProcess:

@@ -5,6 +5,8 @@ import optax
 import pytest
 
 from ioub_jax import models
+from ioub_jax.configs import defaults
+from ioub_jax.from_config import training_parts
 from ioub_jax.training import optimization
 
 
@@ -286,3 +288,22 @@ def test_frozen_parameters_stay_whatever_a_given_optimizer_does():
 def test_unknown_optimizers_are_refused(name):
     with pytest.raises(ValueError, match=r"^name is .*; it must be 'sgd', 'adamw' or 'lion'"):
         optimization.OptimizerOptions(name=name)
+
+
+def test_scales_of_frozen_batch_norms_are_constants_of_a_given_optimizer():
+    config = defaults.get_config()
+    params = {
+        "backbone": {"stage2": {"norm1": {"scale": 1.0, "bias": 0.0}, "conv1": {"kernel": 1.0}}},
+        "head": {"norm": {"scale": 1.0}},
+    }
+    frozen = jax.tree.map(lambda _: False, params)
+    config.model.norm = "group_norm"
+    assert training_parts.constants_of(config, frozen) is frozen
+    config.model.norm = "frozen_bn"
+    found = training_parts.constants_of(config, frozen)
+    assert found == {
+        "backbone": {
+            "stage2": {"norm1": {"scale": True, "bias": True}, "conv1": {"kernel": False}}
+        },
+        "head": {"norm": {"scale": False}},
+    }

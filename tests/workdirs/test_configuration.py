@@ -7,6 +7,7 @@ from configs import shapes_retinanet
 from ioub_jax.configs import defaults
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import configuration
+from tests import tiny
 
 
 def test_json_and_back():
@@ -244,3 +245,15 @@ def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog,
         f"{workdir / 'config.json'} is {lost}: the configuration is taken from the newest "
         "checkpoint."
     ]
+
+
+@pytest.mark.parametrize("key", sorted(configuration.SAME_RESULTS))
+def test_an_evaluated_run_may_be_evaluated_in_another_way(key):
+    """A comparison that ran out of memory goes on with smaller batches."""
+    old = configuration.to_dict(tiny.get_config())
+    section, name = key.split(".")
+    value = old[section][name]
+    new = old | {section: old[section] | {name: "other" if isinstance(value, str) else value + 1}}
+    assert configuration.differing_keys(old, new, evaluated=True) == []
+    changed = old | {section: old[section] | {"nms_iou": 0.4}}
+    assert len(configuration.differing_keys(old, changed, evaluated=True)) == 1
