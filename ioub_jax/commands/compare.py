@@ -76,7 +76,9 @@ def _arms() -> list[tuple[str, arm_settings.Change]]:
     for arm in arms:
         if arm not in defaults.ARMS:
             raise ConfigError(f"Unknown arm {arm!r}; it must be one of {', '.join(defaults.ARMS)}.")
-    changes = [(arm, functools.partial(defaults.set_arm, arm=arm)) for arm in arms]
+    changes: list[tuple[str, arm_settings.Change]] = [
+        (arm, functools.partial(defaults.set_arm, arm=arm)) for arm in arms
+    ]
     return _distinct(changes, "--arms")
 
 
