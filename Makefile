@@ -98,11 +98,11 @@ findings:
 	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi; echo "All findings hold."
 
 # The tables of docs/data.md ("Exports of annotation tools") and docs/evaluation.md, made anew, with
-# GROUND_TRUTH=truth.json and DETECTIONS=found.json also for real detections in COCO's formats.
+# GROUND_TRUTH=truth.json and RESULTS=found.json also for real detections in COCO's formats.
 tables: setup
 	$(BIN)/python -m pytest -q -rP tests/data/sources/test_tool_exports.py
 	$(BIN)/python -m experiments.benchmark libraries \
-		$(if $(GROUND_TRUTH),--ground_truth=$(GROUND_TRUTH) --detections=$(DETECTIONS))
+		$(if $(GROUND_TRUTH),--ground_truth=$(GROUND_TRUTH) --results=$(RESULTS))
 
 # Long runs, outside the tests: docs/results/long_runs.md has what they found.
 soak: setup

@@ -16,7 +16,7 @@ python -m experiments.benchmark export --config=... --runtime=onnxruntime --runt
 python -m experiments.benchmark mixed --config=configs/shapes_retinanet.py
 python -m experiments.benchmark saving --config=configs/coco_retinanet.py
 python -m experiments.benchmark metrics
-python -m experiments.benchmark libraries --ground_truth=instances_val.json --detections=found.json
+python -m experiments.benchmark libraries --ground_truth=instances_val.json --results=found.json
 python -m experiments.benchmark report
 python -m experiments.benchmark merging
 python -m experiments.benchmark huge

@@ -23,9 +23,7 @@ _ENVIRONMENT = flags.DEFINE_string(
 _GROUND_TRUTH = flags.DEFINE_string(
     "ground_truth", None, "For `libraries`: a COCO JSON, to compare real detections as well."
 )
-_DETECTIONS = flags.DEFINE_string(
-    "detections", None, "For `libraries`: COCO results for --ground_truth."
-)
+_RESULTS = flags.DEFINE_string("results", None, "For `libraries`: COCO results for --ground_truth.")
 
 #: The packages of the environment; torchmetrics needs torch.
 PACKAGES = (
@@ -50,8 +48,8 @@ def compare_libraries() -> dict[str, Any]:
     """AP and AP50 of every set by every library and by this package, and a table of them."""
     check_libraries()
     sets = dict(made_sets())
-    if _GROUND_TRUTH.value is not None and _DETECTIONS.value is not None:
-        sets[REAL] = (_content(_GROUND_TRUTH.value), _content(_DETECTIONS.value))
+    if _GROUND_TRUTH.value is not None and _RESULTS.value is not None:
+        sets[REAL] = (_content(_GROUND_TRUTH.value), _content(_RESULTS.value))
     ours = {"version": "", "numbers": [our_numbers(*of_set) for of_set in sets.values()]}
     report = {OURS: ours} | _of_others(sets)
     result = {
@@ -68,11 +66,11 @@ def check_libraries() -> str:
     """A line that describes what is compared.
 
     Raises:
-      ConfigError: only one of --ground_truth and --detections is given, or a file does not exist.
+      ConfigError: only one of --ground_truth and --results is given, or a file does not exist.
     """
-    if (_GROUND_TRUTH.value is None) != (_DETECTIONS.value is None):
-        raise ConfigError("--ground_truth and --detections go together: give both or neither.")
-    for name, path in (("ground_truth", _GROUND_TRUTH.value), ("detections", _DETECTIONS.value)):
+    if (_GROUND_TRUTH.value is None) != (_RESULTS.value is None):
+        raise ConfigError("--ground_truth and --results go together: give both or neither.")
+    for name, path in (("ground_truth", _GROUND_TRUTH.value), ("results", _RESULTS.value)):
         if path is not None and not pathlib.Path(path).is_file():
             raise ConfigError(f"There is no such file: --{name}={path}")
     real = "" if _GROUND_TRUTH.value is None else f" and {_GROUND_TRUTH.value}"

@@ -30,7 +30,7 @@ from ioub_jax.commands import label_files, preview
 from ioub_jax.data.sources.tiles import whole_of
 from ioub_jax.devices import hosts
 from ioub_jax.from_config import metric_parts
-from ioub_jax.workdirs import checkpoints, score_thresholds
+from ioub_jax.workdirs import checkpoints, configuration, score_thresholds
 
 
 def main() -> None:
@@ -38,6 +38,7 @@ def main() -> None:
     command_line.join_processes()
     folder = _folder()
     files.check_can_write(folder)
+    configuration.read_workdir(files.path_of(_WORKDIR.value))  # refuses a folder without a run
     # A running training may write another checkpoint while this one is evaluated.
     name, name_in_training = _name(), _name_in_training()
     model = trained.load_run(

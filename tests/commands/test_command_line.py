@@ -251,7 +251,11 @@ MISTAKES = [
     ("benchmark", ["growth", "--png=FOLDER/none/x.png"], "There is no such folder for --png"),
     ("benchmark", ["weights"], "Give the weights as --weights=FILE."),
     ("config", ["loss.eta"], "configuration: loss.eta. Did you mean loss.classification.eta?"),
-    ("config", ["--config=nothing"], "There is no configuration 'nothing'; there are cityscapes"),
+    (
+        "config",
+        ["--config=nothing"],
+        "There is no configuration 'nothing'; the configurations are cityscapes",
+    ),
     ("benchmark", ["speed"], "Say what to do: one of models, "),
     ("plan", [TINY, "--topology=v9:2x2"], "--topology=v9:2x2 is not a topology"),
     ("check_data", [TINY, "--output=FOLDER/file"], NO_FOLDER),

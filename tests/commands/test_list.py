@@ -73,4 +73,7 @@ def test_ioub_runs_a_verb_and_its_flags():
     assert shown.returncode == 1
     assert "Unknown arm 'nothing'" in shown.stderr
     shown = start(*IOUB, "train", "--config=shapes", "--workdir=unused")
-    assert "There is no configuration 'shapes'; there are cityscapes_retinanet" in shown.stderr
+    assert (
+        "There is no configuration 'shapes'; the configurations are cityscapes_retinanet"
+        in shown.stderr
+    )

@@ -39,7 +39,7 @@ def test_what_is_loaded_can_be_changed_and_not_be_added_to():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("coco", "There is no configuration 'coco'; there are cityscapes_retinanet, "),
+        ("coco", "There is no configuration 'coco'; the configurations are cityscapes_retinanet, "),
         ("__init__", "There is no configuration '__init__'"),
         ("shapes_retinanet:neither", "Unknown arm 'neither'"),
         ("coco_retinanet:r51", "Unknown word 'r51'"),

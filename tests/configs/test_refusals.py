@@ -460,7 +460,7 @@ def test_a_detector_is_refused_before_it_is_built():
 def test_a_damaged_file_of_a_workdir_is_named(tmp_path, name):
     configuration.claim_workdir(tmp_path, configuration.to_dict(tiny.get_config()))
     pathlib.Path(tmp_path, name).write_text('{"a')
-    with pytest.raises(ConfigError, match=rf"{name} is not JSON \(.*\); put the original"):
+    with pytest.raises(ConfigError, match=rf"{name} is not JSON \(.*\); restore the original"):
         trained.open_run(tmp_path, "val")
 
 

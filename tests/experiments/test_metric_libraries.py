@@ -57,7 +57,7 @@ def test_a_number_that_is_not_pycocotools_is_bold():
     ("given", "words"),
     [
         ({"ground_truth": "a.json"}, "go together"),
-        ({"ground_truth": "a", "detections": "b"}, "--ground_truth=a"),
+        ({"ground_truth": "a", "results": "b"}, "--ground_truth=a"),
     ],
 )
 def test_real_detections_take_both_files(given, words):

@@ -239,7 +239,10 @@ def _of_an_image_of_another_size(config, root):
             _replaced,
             "data.tiles is 640; it has several keys: set the side of a tile by --config",
         ),
-        (_of_an_unknown_key, "There is no key data.tiles.side; there are data.tiles.size, data."),
+        (
+            _of_an_unknown_key,
+            "There is no key data.tiles.side; the keys are data.tiles.size, data.",
+        ),
         (_of_shapes, "data.tiles.size is 64, but data.source is 'shapes', whose small images are"),
         (_too_small_for_a_network, "data.tiles.zoom is 0.25, which makes inputs of 16 pixels of"),
         (
