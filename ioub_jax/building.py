@@ -113,11 +113,8 @@ def build(
     placed = training_parts.detector_of(with_weights, count, network, detector)
     training_parts.check_arithmetic(config, placed.mesh.local_devices[0])
     frozen = training_parts.frozen_of(config, placed)
-    updates = _updates(config, optimizer, frozen, epoch)
-    if network is not None or detector is not None:
-        # The gradients of our own networks stop at frozen stages; others may not.
-        frozen_too = optimization.with_frozen(updates.transformation, frozen)
-        updates = updates._replace(transformation=frozen_too)
+    is_ours = network is None and detector is None
+    updates = _updates(config, optimizer, frozen, epoch, is_ours=is_ours)
     if hosts.is_first():
         limit = placed.detector.options.max_detections
         for warning in [
@@ -164,13 +161,19 @@ def _updates(
     optimizer: optax.GradientTransformation | None,
     frozen: Any,
     epoch: int,
+    *,
+    is_ours: bool,
 ) -> _Updates:
+    """The given or the configured optimizer; `is_ours` if the network is one of this package."""
     if optimizer is not None:
         constant = training_parts.constants_of(config, frozen)
         return _Updates(optimization.with_frozen(optimizer, constant), None, (), ())
     schedule = training_parts.schedule_of(config, epoch)
+    configured, learning_rate = training_parts.optimizer_of(config, frozen, epoch)
     return _Updates(
-        *training_parts.optimizer_of(config, frozen, epoch),
+        # The gradients of our own networks stop at frozen stages; those of others may not.
+        configured if is_ours else optimization.with_frozen(configured, frozen),
+        learning_rate,
         training_parts.schedule_warnings(config, epoch),
         (schedule.describe(config.batch_size),),
     )

@@ -119,8 +119,10 @@ def _check_levels(
     last: int | None,
 ) -> None:
     if not isinstance(levels, Sequence) or len(levels) != len(sizes):
-        found = f"{len(levels)} arrays" if isinstance(levels, Sequence) else f"{levels!r:.40}"
-        found = f"{np.shape(levels)}" if hasattr(levels, "shape") else found
+        if hasattr(levels, "shape"):
+            found = f"{np.shape(levels)}"
+        else:
+            found = f"{len(levels)} arrays" if isinstance(levels, Sequence) else f"{levels!r:.40}"
         raise ValueError(
             f"{name} has {found}; it must have one array for each of {len(sizes)} levels."
         )

@@ -90,9 +90,8 @@ def _what_is_learned(
     annotations: Annotations, anchoring: Anchoring, objective: Any
 ) -> tuple[Any, list[audit.Finding]]:
     """The boxes that the anchors or another assigner's locations reach, and findings on others."""
-    rules = getattr(objective, "rules", None)
-    is_by_iou = rules is None or (rules.name, rules.similarity) == ("iou", "iou")
-    if isinstance(objective, AnchorObjective) and not is_by_iou:
+    rules = objective.rules if isinstance(objective, AnchorObjective) else None
+    if rules is not None and (rules.name, rules.similarity) != ("iou", "iou"):
         cover = location_cover.measure_location_cover(annotations, anchoring, objective)
         return cover, location_cover.uncovered_finding(cover)
     fit = anchor_fit.measure_anchor_fit(annotations, anchoring)

@@ -19,7 +19,13 @@ import PIL.PngImagePlugin
 
 from ioub_jax.data.checks import DataError
 from ioub_jax.data.image_headers import UPRIGHT, read_header, read_orientation
-from ioub_jax.data.images import AS_STORED, Reading, decode_image, truncated
+from ioub_jax.data.images import (
+    AS_STORED,
+    Reading,
+    decode_image,
+    has_end_of_png,
+    truncated,
+)
 from ioub_jax.data.tiff_parts import TiffParts, read_parts
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -243,7 +249,7 @@ class _PngRows:
         channels = _PNG_CHANNELS.get(colors, 0)
         if interlaced or max(channels * bits // 8, 1) not in _SAME_FILTERS or not channels:
             return None
-        if not _ends(file, length):
+        if not has_end_of_png(file):
             raise truncated(name, way_out)
         layout = (width, height, bits, colors)
         return cls(file, start, layout, name, way_out, reading)
@@ -348,23 +354,6 @@ class _PngRows:
         raw[:, 1:] = values[1:].reshape(count, self._row)
         again = _png(self.size[1], count, self._bits, self._colors, raw.tobytes(), self._start[25:])
         return decode_image(again, self._name, None, None, self._way_out, self._reading)
-
-
-def _ends(file: BinaryIO, length: int) -> bool:
-    """True if the chunks of a PNG end with IEND, as in `images.is_truncated`.
-
-    Args:
-      file: at the content of a chunk.
-      length: the length of that content.
-    """
-    while True:
-        file.seek(length + 4, io.SEEK_CUR)
-        heading = file.read(8)
-        if len(heading) < 8:
-            return False
-        length, kind = struct.unpack(">I4s", heading)
-        if kind == b"IEND":
-            return True
 
 
 def _png(

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -448,7 +448,7 @@ def is_truncated(data: bytes) -> bool:
     chunk.
     """
     if data.startswith(_PNG):
-        return not _has_end_of_png(data)
+        return not has_end_of_png(io.BytesIO(data))
     if not data.startswith(_START):
         return False
     position = 2
@@ -463,11 +463,11 @@ def is_truncated(data: bytes) -> bool:
     return position + 4 > len(data)
 
 
-def _has_end_of_png(data: bytes) -> bool:
-    """True if the chunks of a PNG lead to its last one."""
-    position = 8  # after the signature; a chunk is a length, a name, bytes and a checksum
-    while position + 12 <= len(data):
-        if data[position + 4 : position + 8] == b"IEND":
-            return True
-        position += 12 + int.from_bytes(data[position : position + 4], "big")
+def has_end_of_png(file: BinaryIO) -> bool:
+    """True if the chunks of a PNG lead to its last one; whatever follows that is harmless."""
+    file.seek(8)  # after the signature; a chunk is a length, a name, bytes and a checksum
+    while len(heading := file.read(8)) == 8:
+        if heading[4:] == b"IEND":
+            return len(file.read(4)) == 4
+        file.seek(int.from_bytes(heading[:4], "big") + 4, io.SEEK_CUR)
     return False

@@ -26,7 +26,8 @@ class LocationCover:
     """Numbers of boxes that no location learns, each assigned alone; crowds are left out.
 
     Attributes:
-      assigner: the keys that select the assigner, with their values.
+      assigner: `matcher.name`.
+      similarity: `matcher.similarity`, which only the assigner 'iou' uses.
       all: the numbers for all assigned boxes.
       by_network_size: the numbers for COCO's small, medium and large objects, by the area of the
         box at the scale of the network's input.
@@ -36,6 +37,7 @@ class LocationCover:
     """
 
     assigner: str
+    similarity: str
     all: Reach
     by_network_size: dict[str, Reach]
     too_small: int
@@ -43,8 +45,10 @@ class LocationCover:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {reach}" for name, reach in self.by_network_size.items())
+        by = f"matcher.name={self.assigner}"
+        by += f" and matcher.similarity={self.similarity}" if self.assigner == "iou" else ""
         return (
-            f"Boxes that no location learns by {self.assigner}: {self.all}\n"
+            f"Boxes that no location learns by {by}: {self.all}\n"
             f"  at the size the network sees: {parts}"
         )
 
@@ -64,9 +68,7 @@ def measure_location_cover(
       the cover, without augmentation.
     """
     rules = objective.rules
-    assigner = f"matcher.name={rules.name}"
     if rules.name == "iou":
-        assigner += f" and matcher.similarity={rules.similarity}"
         rules = dataclasses.replace(rules, low_quality="none")
         objective = dataclasses.replace(objective, rules=rules)
     resized = resized_boxes(annotations, anchoring)
@@ -84,7 +86,8 @@ def measure_location_cover(
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     members = size_classes(areas)
     return LocationCover(
-        assigner,
+        rules.name,
+        rules.similarity,
         Reach(len(boxes), int(missed.sum())),
         {
             name: Reach(int((members == kind).sum()), int(missed[members == kind].sum()))
@@ -102,7 +105,7 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
     sample = ""
     if cover.listed > cover.all.boxes:
         sample = f" They are those of a sample of {cover.all.boxes:,} of {cover.listed:,} boxes."
-    if "similarity" in cover.assigner:
+    if cover.assigner == "iou":
         advice = (
             f"Only config.matcher.low_quality gives them an anchor.{sample} A larger "
             "config.matcher.nwd_constant, or a smaller config.matcher.foreground_iou, reaches more."
@@ -118,7 +121,7 @@ def uncovered_finding(cover: LocationCover) -> list[Finding]:
             "Most such boxes are long and narrow: the locations of the level for their longer side "
             "lie farther apart than their shorter side. A larger canvas does not change that."
         )
-        if cover.assigner.endswith("fcos"):
+        if cover.assigner == "fcos":
             why += " ATSS (--recipe=atss) looks for locations on all levels."
     advice = (
         f"They have no positives at all.{sample} {why} A RetinaNet (--recipe=retinanet) gives "

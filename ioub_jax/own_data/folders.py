@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ioub_jax.data.checks import DataError
-from ioub_jax.data.sources import coco_layout, voc_layout, yolo_layout
+from ioub_jax.data.sources import coco_layout, tfds_records, voc_layout, yolo_layout
 
 #: Description of the validation split if the data set has no images for validation.
 HELD_OUT = "held out of these"
@@ -184,7 +184,7 @@ def _tfds(path: pathlib.Path) -> Found | None:
             "--data.",
             "folder",
         )
-    version = max((file.parent for file in prepared), key=_version_number).resolve()
+    version = max((file.parent for file in prepared), key=tfds_records.version_number).resolve()
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         information = json.loads((version / "dataset_info.json").read_text(encoding="utf-8"))
         known = {str(split["name"]) for split in information["splits"]}
@@ -203,12 +203,6 @@ def _tfds(path: pathlib.Path) -> Found | None:
         "features.json; prepare the data set again.",
         "folder",
     )
-
-
-def _version_number(folder: pathlib.Path) -> list[int]:
-    """1.10.0 as [1, 10, 0], which is above [1, 9, 0]; other names are below all versions."""
-    parts = folder.name.split(".")
-    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else []
 
 
 def _found(

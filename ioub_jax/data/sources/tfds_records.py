@@ -17,9 +17,9 @@ def find_folder(name: str, data_dir: str | pathlib.Path | None) -> pathlib.Path:
     root = pathlib.Path(data_dir or default).expanduser()
     path, _, version = name.partition(":")
     prepared = [file.parent for file in (root / path).glob(f"{version or '*'}/features.json")]
-    versions = [folder for folder in prepared if re.fullmatch(r"\d+\.\d+\.\d+", folder.name)]
+    versions = [folder for folder in prepared if version_number(folder)]
     if versions:
-        return max(versions, key=lambda folder: [int(part) for part in folder.name.split(".")])
+        return max(versions, key=version_number)
     configs = sorted({file.parents[1].name for file in (root / path).glob("*/*/features.json")})
     if configs:
         raise DataError(
@@ -34,6 +34,12 @@ def find_folder(name: str, data_dir: str | pathlib.Path | None) -> pathlib.Path:
         "file_format='array_record').download_and_prepare()\"`.",
         "folder",
     )
+
+
+def version_number(folder: pathlib.Path) -> list[int]:
+    """1.10.0 as [1, 10, 0], which is above [1, 9, 0]; other names are below all versions."""
+    is_version = re.fullmatch(r"\d+\.\d+\.\d+", folder.name)
+    return [int(part) for part in folder.name.split(".")] if is_version else []
 
 
 class Records:
