@@ -1,13 +1,9 @@
 """`python -m experiments.VERB` in a clone: `ioub VERB`, and benchmarks of the project itself."""
 
-import sys
-
 import ioub_jax.commands
 from ioub_jax.commands import machine
 
 # The verbs are part of the package, so that an installation has them, too.
 __path__ += ioub_jax.commands.__path__
 
-# This comes first, because importing the modules of a command takes memory.
-sys.excepthook = machine.show_uncaught
-machine.tell_of_limit()
+machine.prepare()

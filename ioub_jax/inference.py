@@ -431,11 +431,15 @@ def load(
         path, network=network, detector=None if detector is None else detector.network
     )
     categories = class_list.read_required(path)
-    measure = score_thresholds.read_required if score_threshold == "best" else score_thresholds.read
-    measured = measure(path, checkpoint, ema=ema)
+    if score_threshold == "best":
+        score_thresholds.read_required(path, checkpoint, ema=ema)  # before the work of loading
     placed = training_parts.detector_for_inference(config, len(categories), network, detector)
     everywhere = placement.replicated(placed.mesh)
-    variables = checkpoints.read_variables(path, checkpoint, everywhere, ema=ema)
+    folder, variables = checkpoints.read_checkpoint(path, checkpoint, everywhere, ema=ema)
+    # If that checkpoint is damaged, this is another one, with thresholds of its own.
+    measured = score_thresholds.of_checkpoint(folder, ema=ema)
+    if measured is None and score_threshold == "best":
+        raise score_thresholds.not_measured(path, folder.kind, ema=ema)
     if network is not None or detector is not None:
         checkpoints.check_variables(path, variables, placed.abstract_variables)
     placed, loading = view_parts.with_views(placed, loading_parts.loading_of(config), views)

@@ -174,8 +174,8 @@ def load_run(
     workdir = files.path_of(workdir)
     opened = open_run(workdir, split, changes, network=network, detector=detector, views=views)
     everywhere = placement.replicated(opened.placed.mesh)
-    variables = checkpoints.read_variables(workdir, checkpoint, everywhere, ema=ema)
+    folder, variables = checkpoints.read_checkpoint(workdir, checkpoint, everywhere, ema=ema)
     if network is not None or detector is not None:
         checkpoints.check_variables(workdir, variables, opened.placed.abstract_variables)
-    measured = score_thresholds.read(workdir, checkpoint, ema=ema)
+    measured = score_thresholds.of_checkpoint(folder, ema=ema)
     return dataclasses.replace(opened, variables=variables, measured=measured)

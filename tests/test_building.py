@@ -40,6 +40,15 @@ def trained(tmp_path_factory):
     return ioub_jax.train(ioub_jax.build(two_steps()), workdir), workdir
 
 
+def test_a_key_without_effect_is_told(caplog):
+    config = two_steps()
+    config.optimizer.betas = (0.9, 0.95)
+    with caplog.at_level(logging.WARNING, logger="ioub_jax"):
+        ioub_jax.build(config)
+    sentence = "optimizer.betas is (0.9, 0.95), which has no effect: optimizer.name is 'sgd'."
+    assert [record.getMessage() for record in caplog.records].count(sentence) == 1
+
+
 def test_a_training_gives_what_it_trained(trained):
     result, workdir = trained
     loaded = ioub_jax.load_run(workdir, "last", "val")

@@ -181,13 +181,12 @@ def _write_config(path: pathlib.Path, *, is_broken: bool) -> None:
     data = data_flags.found()
     assert data is not None  # `_look_at_data` has checked this
     config_file.write(path, data)
-    print(f"\n{path} has the values that suit this data, with the reasons. To train with it:")
+    when = "The problems above stop training; once they are fixed:" if is_broken else "To train:"
+    print(f"\n{path} has the values that suit this data, with the reasons. {when}")
+    train = f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}"
+    print(train)
     if is_broken:
-        print(
-            "(These problems stop training: fix them, or leave broken files and "
-            "boxes out with --config.data.on_error=skip.)"
-        )
-    print(f"ioub train --config={shlex.quote(str(path))} --workdir=runs/{shlex.quote(path.stem)}")
+        print(f"Or, to leave broken files and boxes out:\n{train} --config.data.on_error=skip")
 
 
 def dry_run() -> Sequence[str]:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ioub_jax.commands import machine
+
 _FOLDER = pathlib.Path(__file__).parent
 
 
@@ -51,5 +53,6 @@ def main(caller: str = "ioub ", more: Mapping[str, str] = MappingProxyType({})) 
         sys.exit("\n".join([f"There is no verb {name!r}.", *_lines(caller, listed)]))
     if caller.endswith("."):
         sys.exit(f"Write it with a dot: {caller}{name}")
+    machine.prepare()
     del sys.argv[1]
     runpy.run_module(f"ioub_jax.commands.{name}", run_name="__main__", alter_sys=True)

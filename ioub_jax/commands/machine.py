@@ -1,6 +1,8 @@
 """Errors of the machine in one sentence, without jax, whose import may be what fails."""
 
 import errno
+import importlib.metadata
+import importlib.util
 import os
 import re
 import resource
@@ -108,7 +110,29 @@ def _sentence_of_device(error: BaseException) -> str | None:
     )
 
 
-def tell_of_limit() -> None:
+def prepare() -> None:
+    """Prepares the process of a command, before anything is imported that takes memory."""
+    sys.excepthook = show_uncaught
+    _tell_of_limit()
+    _hide_lines_of_cached_programs()
+
+
+def _hide_lines_of_cached_programs() -> None:
+    """Hides the log lines of XLA on a machine without an accelerator, if jax is older than 0.12.
+
+    Such a jaxlib logs two long lines for every program that it reads from the cache: it takes two
+    preferences of its own compiler for instructions that the processor lacks (xla issue 44565). The
+    programs are right: their keys in the cache contain the processor's instructions.
+    """
+    jaxlib = importlib.metadata.version("jaxlib")  # does not import it
+    accelerated = importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec(
+        "libtpu"
+    )
+    if tuple(map(int, jaxlib.split(".")[:2])) < (0, 12) and not accelerated:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib reads it at its import
+
+
+def _tell_of_limit() -> None:
     """Warns of a memory limit that is so low that C++ may end the process without a message."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if 0 <= limit < _ENOUGH_BYTES:

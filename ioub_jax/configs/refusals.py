@@ -37,7 +37,7 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
     Raises:
       ConfigError: names the first key with an error, its value and what the value must be.
     """
-    values = _flat(config)
+    values = flat(config)
     _check_keys(values)
     _check_tiles(values)
     _check_backend(values)
@@ -65,7 +65,7 @@ def check_devices(config: ml_collections.ConfigDict, device_count: int) -> None:
     Raises:
       ConfigError: a batch cannot be divided; the message names the key.
     """
-    values = _flat(config)
+    values = flat(config)
     _check_shared("batch_size", values, device_count)
     images = values["batch_size"] // device_count
     parts = values.get("runtime.gradient_accumulation", 1)
@@ -89,12 +89,12 @@ def _check_shared(key: str, values: Values, device_count: int) -> None:
 # ------------------------------------------------------------------ single keys
 
 
-def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> Values:
-    """Name with dots -> value of every key; a section that is not a ConfigDict is a value."""
+def flat(config: ml_collections.ConfigDict, prefix: str = "") -> Values:
+    """The name with dots -> value of every key; a section that is not a ConfigDict is a value."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, ml_collections.ConfigDict):
-            found |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
             found[prefix + name] = value
     return found
@@ -109,10 +109,10 @@ def _check_keys(values: Values) -> None:
     for name, key in keys.of_family(values.get("model.name", keys.FAMILIES[0])).items():
         must_be = key.must_be.fault(values[name]) if name in values else None
         if must_be is not None:
-            raise ConfigError(f"{name} is {_shown(values[name])}; it must be {must_be}.")
+            raise ConfigError(f"{name} is {shown(values[name])}; it must be {must_be}.")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The representation of a value, shortened if it is long."""
     written = repr(value)
     return written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}..."

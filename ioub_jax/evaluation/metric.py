@@ -22,6 +22,7 @@ class Report:
       table: the text for a terminal, and for `NAME_table.txt`.
       title: heading of the table on a terminal; None for the metric's name.
       details: content of `NAME_metrics.json`, anything that `json` can write; None for the numbers.
+        Floats that are not finite become None, because JSON has none.
       file_infix: text before `metrics.json` and `table.txt` in the names of these files; None for
         the metric's name and `_`.
       thresholds: the best score thresholds, if the metric has computed them.
@@ -35,13 +36,23 @@ class Report:
     thresholds: ScoreThresholds | None = None
 
     def __post_init__(self) -> None:
-        """Converts numpy's numbers to Python's, since JSON cannot hold the former."""
-        numbers = {key: _finite(value) for key, value in self.numbers.items()}
+        """Converts the numbers to those that JSON can hold, which numpy's are not."""
+        numbers = {key: finite(value) for key, value in self.numbers.items()}
         object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "details", _for_json(self.details))
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """A number as Python's float; None, which JSON can hold, if it is not finite."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _for_json(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(member) for member in value]
+    return finite(value) if isinstance(value, float) else value
 
 
 class Metric(Protocol):

@@ -19,7 +19,7 @@ from ioub_jax.detectors import PlacedDetector
 from ioub_jax.devices import hosts
 from ioub_jax.errors import ConfigError
 from ioub_jax.evaluation import coco_format
-from ioub_jax.evaluation.metric import Metric, Report
+from ioub_jax.evaluation.metric import Metric, Report, finite
 from ioub_jax.evaluation.recorded_numbers import is_loss
 from ioub_jax.evaluation.thresholds import ScoreThresholds, best_thresholds
 from ioub_jax.training.tile_collection import Collector, collector_of
@@ -59,13 +59,14 @@ class Evaluation:
         """The numbers for `evaluation.jsonl`, under the keys of the metrics.
 
         COCO's are `AP`, `APs`, `AR100`, ..., VOC's `voc_AP`, `voc_AP50`, ... (11 points) and
-        `voc_all_points_AP`, `voc_all_points_AP50`, ... The losses are `loss` and its terms.
+        `voc_all_points_AP`, `voc_all_points_AP50`, ... The losses are `loss` and its terms, None
+        where they are not finite.
         """
         values = {
             key: number
             for report in self.reports.values()
             for key, number in report.numbers.items()
-        } | dict(self.losses)
+        } | {name: finite(value) for name, value in self.losses.items()}
         # The headline comes first, where comparisons of runs look for it.
         return {key: values[key] for key in [self.headline_key] if key} | values
 

@@ -18,6 +18,7 @@ import jax
 from ioub_jax import files
 from ioub_jax.data import sources
 from ioub_jax.data.sources.fingerprint import Fingerprint
+from ioub_jax.detectors import Carried
 from ioub_jax.devices import hosts
 from ioub_jax.evaluation.recorded_numbers import WITHOUT_EMA
 from ioub_jax.training import (
@@ -314,13 +315,19 @@ class Run:
         )
         files.write_bytes(records.picture_path(self.workdir, self.step), sheet)
 
+    def _carried_to_evaluate(self) -> Carried:
+        """What the losses carry, with the moving average of a batch of the evaluation's size."""
+        carried = self.state.carried
+        ratio = self.options.evaluation_batch_size / self.options.batch_size
+        return carried._replace(moving_average=ratio * carried.moving_average)
+
     def _evaluation_of(
         self, variables: dict[str, Any], suffix: str, stop: "StopRequest"
     ) -> evaluator.Evaluation | None:
         """Evaluates variables, writes and logs the results; returns None after a signal."""
         detector, has_losses = self.experiment.detector, self.options.evaluate_losses
         evaluation = evaluator.evaluate_source(
-            functools.partial(detector.predict_with_losses, variables, self.state.carried)
+            functools.partial(detector.predict_with_losses, variables, self._carried_to_evaluate())
             if has_losses
             else functools.partial(detector.predict, variables),
             self.experiment.validation,

@@ -175,6 +175,16 @@ def read_variables(
 ) -> dict[str, Any]:
     """Parameters and running statistics of a checkpoint, whatever optimizer trained them.
 
+    Arguments and errors are those of `read_checkpoint`.
+    """
+    return read_checkpoint(workdir, which, sharding, ema=ema)[1]
+
+
+def read_checkpoint(
+    workdir: pathlib.Path, which: str, sharding: Sharding, *, ema: bool = True
+) -> tuple[Folder, dict[str, Any]]:
+    """The checkpoint that is read, and its parameters and running statistics.
+
     Nothing else is loaded: neither the state of the optimizer, nor the variables if their moving
     average is requested.
 
@@ -186,7 +196,7 @@ def read_variables(
       ema: whether the moving average is read, if the run keeps one.
 
     Returns:
-      The variables of the model: `params` and `batch_stats`.
+      The folder, and the variables of the model: `params` and `batch_stats`.
 
     Raises:
       ConfigError: there is no checkpoint, or every one is damaged.
@@ -197,8 +207,7 @@ def read_variables(
         _warn(f"{_describe(damages)}: {folder} is used instead.")
     elif folder.kind != which:
         _warn(f"{workdir} has no '{which}' checkpoint: {folder} is used instead.")
-    variables: dict[str, Any] = parts.get("ema", parts)
-    return variables
+    return folder, parts.get("ema", parts)
 
 
 def to_read(workdir: pathlib.Path, which: str) -> Folder:
@@ -224,8 +233,12 @@ class _OtherArraysError(ConfigError):
     """A checkpoint is intact, but belongs to another network or optimizer."""
 
 
+# A run that trains replaces its checkpoints, so that one may disappear while it is read.
+_TRIES = 3
+
+
 def _first_whole(
-    workdir: pathlib.Path, which: str, read_arrays: ReadArrays
+    workdir: pathlib.Path, which: str, read_arrays: ReadArrays, tries: int = _TRIES
 ) -> tuple[Folder, Any, dict[Folder, str]]:
     """Returns the first intact checkpoint, its contents, and the damage of each one before it.
 
@@ -233,6 +246,7 @@ def _first_whole(
       workdir: the run's folder.
       which: the checkpoint to begin with, 'last' or 'best'.
       read_arrays: reads the requested contents of a checkpoint.
+      tries: how often all is tried again because a checkpoint has disappeared meanwhile.
 
     Raises:
       ConfigError: there is no checkpoint, or every one is damaged.
@@ -246,6 +260,8 @@ def _first_whole(
             try:
                 tree = _read_on_all(folder, read_arrays, must_be_checked)
             except _DamageError as damage:
+                if tries and not hosts.all_agree(folder.path.exists()):
+                    return _first_whole(workdir, which, read_arrays, tries - 1)
                 damages[folder] = str(damage)
                 continue
             if folder in damages:

@@ -95,8 +95,11 @@ def read(
       ConfigError: the file is broken.
     """
     folder = next(iter(checkpoint_folders.find(workdir, which)), None)
-    if folder is None:
-        return None
+    return None if folder is None else of_checkpoint(folder, ema=ema)
+
+
+def of_checkpoint(folder: Folder, *, ema: bool = True) -> MeasuredThresholds | None:
+    """The thresholds measured with the checkpoint in a folder, or None; otherwise as `read`."""
     path = _path(folder, ema=ema)
     if not path.exists():
         return None
@@ -107,8 +110,8 @@ def read(
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path} does not list `all_classes` and `classes` with `category_id` and `threshold`; "
-            f"remove it, and ioub evaluate --workdir={workdir} --checkpoint={which} writes it "
-            "again."
+            f"remove it, and ioub evaluate --workdir={folder.workdir} --checkpoint={folder.kind} "
+            "writes it again."
         ) from error
     return MeasuredThresholds(path, general, by_id)
 
@@ -134,9 +137,14 @@ def read_required(
     """
     found = read(workdir, which, ema=ema)
     if found is None:
-        raise ConfigError(
-            f"{workdir} has no measured score thresholds of its '{which}' checkpoint: "
-            f"ioub evaluate --workdir={workdir} --checkpoint={which}"
-            f"{'' if ema else ' --noema'} measures them, if there are detections; or give a number."
-        )
+        raise not_measured(workdir, which, ema=ema)
     return found
+
+
+def not_measured(workdir: pathlib.Path, which: str, *, ema: bool) -> ConfigError:
+    """The error for a checkpoint whose thresholds were not measured."""
+    return ConfigError(
+        f"{workdir} has no measured score thresholds of its '{which}' checkpoint: "
+        f"ioub evaluate --workdir={workdir} --checkpoint={which}"
+        f"{'' if ema else ' --noema'} measures them, if there are detections; or give a number."
+    )

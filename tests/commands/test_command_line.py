@@ -544,11 +544,16 @@ def test_a_device_that_is_not_there_is_one_sentence(commands, tmp_path, platform
     assert output.count("\n") == 1
 
 
-def test_an_import_that_takes_too_much_memory_is_one_sentence():
+#: How a verb starts in a clone, and how `ioub` starts it.
+STARTS = ("import experiments\n", "from ioub_jax.commands import machine\nmachine.prepare()\n")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_an_import_that_takes_too_much_memory_is_one_sentence(start):
     program = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
-        "import experiments\n"
+        f"{start}"
         "raise ImportError('x.so: failed to map segment from shared object')\n"
     )
     shown = subprocess.run(
@@ -558,6 +563,28 @@ def test_an_import_that_takes_too_much_memory_is_one_sentence():
     assert first.startswith("Only 1.0 GiB of address space are allowed (ulimit -v).")
     assert second.startswith("Error: This process may not have the memory or the threads")
     assert shown.returncode == command_line.USER_ERROR
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_program_read_from_the_cache_is_no_line_on_a_cpu(start, tmp_path):
+    program = start + (
+        "import jax\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)\n"
+        "jax.jit(lambda x: jax.numpy.sin(x @ x).sum())(jax.numpy.ones((64, 64)))\n"
+    )
+    variables = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    del variables["TF_CPP_MIN_LOG_LEVEL"]  # the tests' own
+    for _ in range(2):
+        shown = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tiny.ROOT,
+            env=variables,
+            text=True,
+            capture_output=True,
+        )
+        assert (shown.returncode, shown.stderr) == (0, "")
+    assert list(tmp_path.iterdir())
 
 
 def test_the_page_of_the_commands_has_every_command_and_every_code():

@@ -38,7 +38,13 @@ def test_from_a_folder_to_a_configuration_and_to_a_training(commands, folder, tm
     assert lines[start + 4].startswith("  - There are no validation images: a tenth of the")
     assert lines[start + 5].startswith("  - Images for training: boxes that are missing")
     assert f"{folder / 'labels' / '7.txt'}" in lines[start + 5]
-    assert lines[-1] == f"ioub train --config={mine} --workdir=runs/mine"
+    train = f"ioub train --config={mine} --workdir=runs/mine"
+    assert lines[-4].endswith("The problems above stop training; once they are fixed:")
+    assert lines[-3:] == [
+        train,
+        "Or, to leave broken files and boxes out:",
+        f"{train} --config.data.on_error=skip",
+    ]
 
     skip = "--config.data.on_error=skip"
     code, told = commands(

@@ -13,7 +13,7 @@ import tensorstore
 
 from ioub_jax.devices import placement
 from ioub_jax.errors import ConfigError
-from ioub_jax.workdirs import checkpoints
+from ioub_jax.workdirs import checkpoint_folders, checkpoints
 from tests.workdirs import test_checkpoints
 from tests.workdirs.test_checkpoints import equal
 
@@ -169,6 +169,23 @@ def test_whoever_reads_gets_another_one_and_is_told(workdir, caplog, which, spoi
     np.testing.assert_array_equal(variables["params"]["head"], state_of(step).params["head"])
     assert folders(workdir) == before  # readers move nothing
     assert [words in message for message in told(caplog)] == ([True] if words else [])
+
+
+def test_a_checkpoint_that_a_training_replaces_meanwhile_is_not_damaged(
+    workdir, caplog, monkeypatch
+):
+    metadata = checkpoint_folders.Folder.metadata
+
+    def replace_first(folder):
+        if folder.step == 6:
+            folder.path.rename(folder.path.with_name("7"))  # what the training has saved since
+        return metadata(folder)
+
+    monkeypatch.setattr(checkpoint_folders.Folder, "metadata", replace_first)
+    folder, variables = checkpoints.read_checkpoint(workdir, "last", one_device())
+    assert folder.step == 7
+    np.testing.assert_array_equal(variables["params"]["head"], state_of(6).params["head"])
+    assert told(caplog) == []
 
 
 @pytest.mark.parametrize(("array", "by"), [("opt_state.0", "params.head"), ("opt_state.0", None)])

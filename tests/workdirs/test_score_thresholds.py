@@ -5,6 +5,7 @@ import pytest
 
 from ioub_jax.errors import ConfigError
 from ioub_jax.workdirs import score_thresholds
+from ioub_jax.workdirs.checkpoint_folders import Folder
 
 CLASSES = [(3, "cell", 0.25), ("k9", "dog", 0.5)]
 
@@ -32,6 +33,8 @@ def test_what_was_written_is_read_for_its_checkpoint(run):
     # Another checkpoint, or other weights, have thresholds of their own.
     assert score_thresholds.read(workdir, "last") is None
     assert (score_thresholds.read(workdir, ema=False) is None) == has_average
+    assert score_thresholds.of_checkpoint(Folder(workdir, "best", 12)) == found
+    assert score_thresholds.of_checkpoint(Folder(workdir, "last", 30)) is None
     name = score_thresholds.evaluation_name(workdir, 12, ema=False)
     assert name == ("val_12_without_ema" if has_average else "val_12")
 
