@@ -23,6 +23,9 @@ from ioub_jax.matching import Matches
 _LEAST_DISTANCE_FROM_EDGE = 0.01
 # Equal IoUs, and their mean, are computed with at most this relative difference.
 _IOU_ROUNDING = 1e-6
+# How many distances of an image are computed at once: those of a hundred boxes from the 9 * 128
+# centers that may be among the nearest 9 of a level.
+_AT_ONCE = 100 * 9 * ranking.GROUP
 
 
 def atss(
@@ -61,7 +64,7 @@ def atss(
       ignored: `[B, M]` bool, whether a valid box is a region to ignore.
       topk: the number of candidates of a box on each level.
       ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
-        be ignored, if it is not positive.
+        be ignored, if it is not positive. A region that covers its center is enough.
 
     Returns:
       The matches; each array is `[B, N]`. `gt_index` and `iou` are 0 where an anchor is not
@@ -111,18 +114,34 @@ def _nearest_anchors(given: Given, sizes: Sequence[int], topk: int) -> jax.Array
 
 def _nearest_of_level(centers: jax.Array, of_boxes: jax.Array, topk: int) -> jax.Array:
     """Returns the `topk` of the centers `[N_l, 2]` nearest to `[B, M, 2]`, by distance."""
-    positions = jnp.arange(len(centers), dtype=jnp.int32)
-    if len(centers) > topk * ranking.GROUP:
+    of_slots = of_boxes.swapaxes(0, 1)
+    width = topk * ranking.GROUP
+    if len(centers) <= width:
+        groups = None
+        width = len(centers)
+    else:
         # The distances are computed for one box at a time, and only those of the nearest anchor in
         # every group are kept.
         nearest = jax.lax.map(
             lambda of_slot: jnp.max(ranking.in_groups(_nearness(centers[None], of_slot)), axis=-1),
-            of_boxes.swapaxes(0, 1),
-        ).swapaxes(0, 1)
-        groups = jnp.arange(nearest.shape[-1], dtype=jnp.int32)
-        positions = ranking.positions_in_groups(_highest(nearest, groups, topk))
+            of_slots,
+        )
+        groups = _highest(nearest, jnp.arange(nearest.shape[-1], dtype=jnp.int32), topk)
+    return jax.lax.map(
+        lambda slot: _nearest_of_few(centers, *slot, topk=topk),
+        (of_slots, groups),
+        batch_size=min(len(of_slots), max(1, _AT_ONCE // width)),
+    ).swapaxes(0, 1)
+
+
+def _nearest_of_few(
+    centers: jax.Array, of_boxes: jax.Array, groups: jax.Array | None, *, topk: int
+) -> jax.Array:
+    """As `_nearest_of_level` for `[B, 2]`, among the centers in the groups `[B, topk]`, or all."""
+    if groups is None:
+        positions = jnp.arange(len(centers), dtype=jnp.int32)[None]
     else:
-        positions = jnp.broadcast_to(positions, (*of_boxes.shape[:2], len(positions)))
+        positions = ranking.positions_in_groups(groups)
     inside = jnp.minimum(positions, len(centers) - 1)
     nearness = _nearness(centers[inside], of_boxes)
     return _highest(jnp.where(positions == inside, nearness, -jnp.inf), positions, topk)

@@ -82,7 +82,7 @@ def fcos(
         torchvision.
       rule: 'authors' or 'torchvision', as above.
       ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
-        be ignored, if it is not positive.
+        be ignored, if it is not positive. A region that covers its center is enough.
 
     Returns:
       The matches; each array is `[B, N]`. `iou` is the IoU of the anchor with its box. `gt_index`

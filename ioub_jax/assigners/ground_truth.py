@@ -203,8 +203,9 @@ def inside_by(centers: jax.Array, boxes: jax.Array) -> jax.Array:
 def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
     """Mask of the anchors that a region to ignore covers: bool `[B, N]`.
 
-    A region covers an anchor if it covers at least `ignore_iof` of its area or, for an anchor
-    without area, its center.
+    A region covers an anchor if it covers its center or at least `ignore_iof` of its area. An
+    anchor of several strides may be larger than a region in which its location lies, and objects
+    there would be learned at that location.
     """
     least = ignore_iof * box_ops.area(given.anchors)[None]
 
@@ -212,7 +213,7 @@ def in_ignored_regions(given: Given, ignore_iof: float) -> jax.Array:
         box, is_region = slot
         shared = box_ops.pairwise_intersection(given.anchors, box[:, None])[..., 0]
         around = inside_by(given.centers[None], box[:, None]) > 0.0
-        is_covered = jnp.where(least > 0.0, shared >= least, around)
+        is_covered = around | ((least > 0.0) & (shared >= least))
         return covered | (is_region[:, None] & is_covered)
 
     return visit_slots(visit, (given.boxes, given.is_region), nowhere(given))

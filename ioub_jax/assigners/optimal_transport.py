@@ -86,7 +86,7 @@ def sim_ota(
       strides: the stride of every level in pixels. None: the widths of the anchors.
       rule: 'yolox' or 'mmdetection', as above.
       ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
-        be ignored, if it is not positive.
+        be ignored, if it is not positive. A region that covers its center is enough.
 
     Returns:
       The matches; each array is `[B, N]`. `iou` is u. `gt_index` and `iou` are 0 where an anchor is

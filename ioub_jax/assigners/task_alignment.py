@@ -129,7 +129,7 @@ def task_aligned(
       strides: the stride of every level in pixels, for `'libreyolo'`. None: the widths of the
         anchors.
       ignore_iof: the share of an anchor's area that one ignored region must cover for the anchor to
-        be ignored, if it is not positive.
+        be ignored, if it is not positive. A region that covers its center is enough.
 
     Returns:
       The matches and targets; each array is `[B, N]`. `iou` is u. `gt_index` and `iou` are 0 where

@@ -550,7 +550,8 @@ KEYS = (
         "matcher.ignore_iof",
         0.5,
         _SHARE,
-        "An anchor has no loss if at least this share of it is in an ignored region.",
+        "An anchor has no loss if at least this share of it is in an ignored region; for atss and "
+        "fcos also if its center is.",
     ),
     Key(
         "matcher.similarity",
@@ -1398,7 +1399,10 @@ KEYS = (
     Key(
         "evaluation.score_exponents",
         NO_KEY,
-        numbers(lambda value: len(value) == 2 and min(value) >= 0, "two numbers of at least 0"),
+        numbers(
+            lambda value: len(value) == 2 and min(value) >= 0 and max(value) > 0,
+            "two numbers of at least 0, of which one is above 0",
+        ),
         "a and b of the score p^a q^b of class p and quality q: 1 and 1 in FCOS and ATSS, 0.5 and "
         "0.5 in torchvision's FCOS, a and 1 - a in IoU-aware RetinaNet. Without "
         "loss.quality.target, the score is p.",

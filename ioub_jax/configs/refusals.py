@@ -51,6 +51,8 @@ def check(config: ml_collections.ConfigDict, *, to_train: bool = True) -> None:
         _check_tiles_of_files(values)
         _check_sizes_of_lite(values)
         _check_coarsest_norms(values)
+        _check_pyramid(values)
+        _check_quality(values)
         _check_lengths(values)
         _check_schedule(values)
 
@@ -223,6 +225,29 @@ def _check_coarsest_norms(values: Values) -> None:
             f"batch_size is {found[0]} in {parts} part{'s' * (parts > 1)}, but the coarsest level "
             "of an SSDLite has one cell, so its batch norms would see one value; give a part two "
             "images or more, or set --config.model.norm=group_norm."
+        )
+
+
+def _check_pyramid(values: Values) -> None:
+    """Refuses levels of their own for a backbone whose finer features have seen little."""
+    found = _values(values, "model.fpn.top_down", "model.backbone")
+    if found is not None and not found[0] and not found[1].startswith(("vit_", "dinov2_")):
+        raise ConfigError(
+            f"model.fpn.top_down is False, but the stages of {found[1]} differ, so that its finest "
+            "level would have the features of an early stage only; set "
+            "--config.model.fpn.top_down=True, or model.backbone to a ViT, whose levels are made "
+            "of the same features."
+        )
+
+
+def _check_quality(values: Values) -> None:
+    """Refuses an IoU-aware RetinaNet that does not predict the IoU."""
+    found = _values(values, "model.name", "loss.quality.target")
+    if found is not None and found[0] == "iou_aware_retinanet" and found[1] != "iou":
+        raise ConfigError(
+            f"loss.quality.target is {found[1]!r}, but model.name is 'iou_aware_retinanet', which "
+            "predicts the IoU; set --config.loss.quality.target=iou, or start from a recipe of "
+            "another detector."
         )
 
 

@@ -23,6 +23,9 @@ from ioub_jax.objective import (
 )
 from ioub_jax.postprocess import Candidates
 
+# The least side in strides of anchors whose IoU with boxes says which level suits a box.
+_ATSS_SCALE = 2.0
+
 
 def create(
     config: Any,
@@ -128,7 +131,14 @@ def _check_assigner(rules: MatchingOptions, levels: AnchorLayout, codec: BoxCode
     if rules.name == "iou" and isinstance(codec, DistanceCodec):
         raise ConfigError(
             "matcher.name is 'iou', but boxes are distances from a point inside of them, and an "
-            "anchor may have its center outside of its box; set matcher.name to 'atss' or 'fcos'."
+            "anchor may have its center outside of its box; set matcher.name to 'fcos', or to "
+            "'atss' with anchors.base_scale=8."
+        )
+    if rules.name == "atss" and isinstance(codec, DistanceCodec) and codec.scale < _ATSS_SCALE:
+        raise ConfigError(
+            "matcher.name is 'atss', which compares boxes with anchors, but an anchor has a side "
+            f"of {codec.scale:g} strides; set --config.anchors.base_scale=8, as its authors do, or "
+            "matcher.name to 'fcos'."
         )
     if isinstance(codec, DistanceCodec) and max(numbers) > 1:
         raise ConfigError(

@@ -23,7 +23,9 @@ _CHUNK = 64
 
 @dataclasses.dataclass(frozen=True)
 class LocationCover:
-    """Numbers of boxes that no location learns, each assigned alone; crowds are left out.
+    """Numbers of boxes that no location learns, each assigned alone.
+
+    Crowds are left out, and difficult objects if `matcher.difficult` does not keep them.
 
     Attributes:
       assigner: `matcher.name`.
@@ -71,6 +73,9 @@ def measure_location_cover(
     if rules.name == "iou":
         rules = dataclasses.replace(rules, low_quality="none")
         objective = dataclasses.replace(objective, rules=rules)
+    if rules.difficult != "keep":
+        left_out = annotations.ignored | annotations.difficult
+        annotations = dataclasses.replace(annotations, ignored=left_out)
     resized = resized_boxes(annotations, anchoring)
     step = max(1, -(-len(resized.boxes) // _SAMPLE))
     boxes, canvases = resized.boxes[::step], resized.canvases[::step]

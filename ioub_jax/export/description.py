@@ -68,10 +68,12 @@ def _tiles(detector: ObjectDetector) -> dict[str, Any]:
     tiling = detector.tiling
     if tiling is None:
         return {}
+    all_together = detector.placed.detector.options.class_agnostic
+    together = "the boxes of all classes together" if all_together else "the boxes of each class"
     rule = (
         "a program detects in one tile: cut an image into tiles of size pixels that begin every "
         "stride pixels, except that the last tile of a row or column ends where the image ends; "
-        "add the left and top of its tile to each box, and merge the boxes of each class by NMS "
+        f"add the left and top of its tile to each box, and merge {together} by NMS "
         "(nms_iou), in which boxes that touch a tile border inside the image come last, and are "
         f"left out if another box covers {tile_merging.COVERED:g} of them"
     )

@@ -22,6 +22,7 @@ from ioub_jax.evaluation.metric import Metric
 from ioub_jax.evaluation.voc_metrics import VocMetric
 from ioub_jax.from_config.loading_parts import loading_of
 from ioub_jax.key_names import below, naming, naming_fields, with_keys
+from ioub_jax.models import layers
 from ioub_jax.training import optimization, train_state
 from ioub_jax.training.experiment import Trainer, TrainingOptions, create_trainer
 from ioub_jax.training.initial_weights import InitialWeights
@@ -212,9 +213,21 @@ def trainer_of(config: Any, detector: PlacedDetector) -> Trainer:
 
 
 def frozen_of(config: Any, detector: PlacedDetector) -> Any:
-    """A tree of bool like the parameters of a detector, True for each that is frozen."""
+    """A tree of bool like the parameters of a detector, True for each that is frozen.
+
+    Raises:
+      ConfigError: the backbone does not have that many stages.
+    """
     params = detector.abstract_variables["params"]
-    return train_state.frozen_parameters(params, config.model.get("frozen_stages", -1))
+    stages = config.model.get("frozen_stages", -1)
+    found = [layers.stage_of((name,)) for name in params.get("backbone", {})]
+    last = max((stage for stage in found if stage is not None), default=stages)
+    if stages > last:
+        raise ConfigError(
+            f"model.frozen_stages is {stages}, but the last stage of the backbone is {last}; give "
+            f"at most {last}, which freezes all of them."
+        )
+    return train_state.frozen_parameters(params, stages)
 
 
 def constants_of(config: Any, frozen: Any) -> Any:

@@ -101,13 +101,14 @@ def objects_of(boxes, valid, ignored):
 
 
 def background(anchors, boxes, valid, ignored, share=0.5):
-    """The labels of one image without positives: -2 where half is in a region to ignore."""
+    """The labels of one image without positives: -2 where half, or the center, is in a region."""
     labels = np.full(len(anchors), -1)
     for m in np.flatnonzero(valid & ignored):
         low = np.maximum(anchors[:, :2], boxes[m, :2])
         high = np.minimum(anchors[:, 2:], boxes[m, 2:])
         shared = np.prod(np.maximum(high - low, 0), axis=1)
         labels[shared >= share * np.prod(anchors[:, 2:] - anchors[:, :2], axis=1)] = -2
+        labels[(distances_to_edges(anchors, boxes[m]) > 0).all(axis=1)] = -2
     return labels
 
 

@@ -22,9 +22,11 @@ ASSIGNERS = {
 }
 
 
-def arguments_of(canvas, images, slots, predicts, batch=None, same=None):
+def arguments_of(canvas, images, slots, predicts, batch=None, same=None, scales_per_octave=1):
     """Shapes of all arguments, with a square a location."""
-    levels = retinanet_anchors(canvas, base_scale=8.0, scales_per_octave=1, ratios=(1.0,))
+    levels = retinanet_anchors(
+        canvas, base_scale=8.0, scales_per_octave=scales_per_octave, ratios=(1.0,)
+    )
 
     def of_images(*shape, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((images, *shape), dtype, sharding=batch)
@@ -101,3 +103,24 @@ def test_what_is_in_a_region_to_ignore():
     np.testing.assert_array_equal(found, [[True, False, False, False, False], [False] * 5])
     inner = in_ignored_regions(given._replace(boxes=given.boxes.at[:, :, 3].add(0.5)), 0.2)
     np.testing.assert_array_equal(inner[0], [True, True, False, True, False])
+
+
+def test_a_region_smaller_than_the_anchors_is_ignored_where_its_locations_are():
+    # Anchors of 64 pixels with the centers 4, 12, 20, ... in each direction, as ATSS has on P3: the
+    # region of 30 by 22 pixels is a sixth of an anchor and holds 4 by 3 of the centers.
+    level, *_ = retinanet_anchors((64, 64), base_scale=8.0, scales_per_octave=1, ratios=(1.0,))
+    boxes, labels = np.float32([[[8, 16, 38, 38]]]), np.zeros((1, 1), int)
+    there = np.ones((1, 1), bool)
+    found = np.asarray(atss((level,), boxes, labels, there, there).labels).reshape(8, 8)
+    expected = np.full((8, 8), -1)
+    expected[2:5, 1:5] = -2  # rows at 20, 28 and 36, columns at 12, 20, 28 and 36
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("slots", "shapes"), [(500, {}), (100, {"scales_per_octave": 3})])
+def test_the_memory_of_atss_does_not_grow_with_the_candidates(slots, shapes):
+    # 500 boxes, and 3 anchors per location with as many more candidates, took 90 and 60 MiB.
+    arguments = arguments_of((800, 1344), 8, slots, False, **shapes)
+    topk = 9 * shapes.get("scales_per_octave", 1)
+    compiled = jax.jit(functools.partial(atss, topk=topk)).lower(*arguments).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 48 * 2**20

@@ -368,6 +368,31 @@ def test_batch_norms_of_one_value_are_refused():
     refusals.check(config)
 
 
+def test_levels_of_their_own_are_for_backbones_of_one_resolution():
+    config = defaults.get_config()
+    config.model.fpn.top_down = False
+    refused(config, "model.fpn.top_down is False, but the stages of resnet50 differ")
+    refusals.check(config, to_train=False)
+    config.model.backbone, config.model.norm = "vit_small", "layer_norm"
+    refusals.check(config)
+
+
+@pytest.mark.parametrize("target", ["none", "centreness"])
+def test_an_iou_aware_retinanet_predicts_the_iou(target):
+    config = defaults.of_family("iou_aware_retinanet", "both")
+    refusals.check(config)
+    config.loss.quality.target = target
+    refused(config, f"loss.quality.target is '{target}', but model.name is 'iou_aware_retinanet'")
+
+
+def test_a_score_needs_an_exponent():
+    config = defaults.of_family("fcos", "both")
+    config.evaluation.score_exponents = (0.0, 1.0)
+    refusals.check(config)
+    config.evaluation.score_exponents = (0.0, 0.0)
+    refused(config, r"score_exponents is \(0.0, 0.0\); it must be two numbers of at least")
+
+
 def test_frozen_batch_norm_takes_weights():
     config = defaults.get_config()
     config.model.norm = "frozen_bn"

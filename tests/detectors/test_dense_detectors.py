@@ -170,6 +170,7 @@ TWO_RANGES = ((0.0, 64.0), (64.0, 1e8))
     [
         ("retinanet", {"matcher__name": "fcos"}, "assigns points, but a location has 9 anchors"),
         ("fcos", {"matcher__name": "iou"}, "matcher.name is 'iou', but boxes are distances"),
+        ("fcos", {"matcher__name": "atss"}, "an anchor has a side of 1 strides; set --config.anch"),
         ("fcos", {"matcher__size_ranges": TWO_RANGES}, "matcher.size_ranges has 2 entries; it mus"),
         ("atss", {"matcher__size_ranges": TWO_RANGES}, "matcher.name is 'atss', which has none"),
         ("atss", {"matcher__similarity": "nwd"}, "matcher.similarity is 'nwd', but matcher.name i"),

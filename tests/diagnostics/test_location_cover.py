@@ -17,7 +17,12 @@ BOXES = np.array([[6.5, 6.5, 9.5, 9.5], [10.5, 10.5, 13.5, 13.5], [20, 20, 60, 7
 
 
 def cover_of(
-    family, *boxes, canvases=((96, 128), (128, 96)), sizes=((96, 128), (128, 96)), changes=()
+    family,
+    *boxes,
+    canvases=((96, 128), (128, 96)),
+    sizes=((96, 128), (128, 96)),
+    changes=(),
+    difficult=False,
 ):
     config = defaults.of_family(family, "baseline")
     config.update_from_flattened_dict(dict(changes))
@@ -29,7 +34,13 @@ def cover_of(
         loading_parts.resize_of(config.data),
     )
     examples = [
-        create_example(some, np.zeros(len(some)), number) for number, some in enumerate(boxes)
+        create_example(
+            some,
+            np.zeros(len(some)),
+            number,
+            difficult=np.full(len(some), difficult and number == 0),
+        )
+        for number, some in enumerate(boxes)
     ]
     annotations = collect_annotations(examples, np.array(sizes[: len(boxes)]))
     return measure_location_cover(annotations, anchoring, detector.objective)
@@ -50,6 +61,13 @@ def test_what_no_point_lies_in_is_learned_by_none(family):
     (finding,) = uncovered_finding(cover)
     assert (finding.kind, finding.count, finding.must_be_fixed) == ("uncovered_box", 1, False)
     assert "too small" in finding.advice and "data.tiles.size" in finding.advice
+
+
+@pytest.mark.parametrize(("treated", "boxes"), [("keep", 7), ("ignore", 3), ("drop", 3)])
+def test_difficult_objects_that_are_not_learned_are_not_counted(treated, boxes):
+    changes = {"matcher.difficult": treated}
+    cover = cover_of("atss", BOXES, BOXES[1:], changes=changes, difficult=True)
+    assert (cover.all.boxes, cover.all.unreached) == (boxes, int(treated == "keep"))
 
 
 def test_what_is_long_and_narrow_is_not_advised_to_be_enlarged():

@@ -4,6 +4,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import jax
 import jax.export
@@ -139,7 +140,14 @@ def test_the_description_of_a_detector_of_tiles_says_how_to_cut_and_merge(detect
     # A quarter of 64 is shared.
     assert (described["tiles"]["size"], described["tiles"]["stride"]) == (64, 48)
     assert "cut an image into tiles" in described["tiles"]["rule"]
+    assert "merge the boxes of each class by NMS" in described["tiles"]["rule"]
     assert (described["resize"]["mode"], described["resize"]["zoom"]) == ("zoom", 0.5)
+    found_by = detector.placed.detector
+    agnostic = dataclasses.replace(found_by.options, class_agnostic=True)
+    placed = types.SimpleNamespace(detector=dataclasses.replace(found_by, options=agnostic))
+    monkeypatch.setattr(detector, "placed", placed)
+    rule = description.describe(detector)["tiles"]["rule"]
+    assert "merge the boxes of all classes together by NMS" in rule
 
 
 def test_a_stranger_finds_what_the_detector_finds(detector, tmp_path):

@@ -100,6 +100,12 @@ def test_what_is_frozen_is_of_the_backbone():
     stages = {name: jax.tree.leaves(part) for name, part in frozen["backbone"].items()}
     assert all(stages["stem_conv"]) and not any(stages["stage2_block1"])
     assert not any(jax.tree.leaves(frozen["pyramid"]))
+    config.model.frozen_stages = 4
+    frozen = training_parts.frozen_of(config, detector)
+    assert all(jax.tree.leaves(frozen["backbone"]))
+    config.model.frozen_stages = 5
+    with pytest.raises(ConfigError, match="is 5, but the last stage of the backbone is 4; give at"):
+        training_parts.frozen_of(config, detector)
 
 
 def in_epochs(**lengths):
