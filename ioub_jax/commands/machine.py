@@ -124,7 +124,10 @@ def _hide_lines_of_cached_programs() -> None:
     preferences of its own compiler for instructions that the processor lacks (xla issue 44565). The
     programs are right: their keys in the cache contain the processor's instructions.
     """
-    jaxlib = importlib.metadata.version("jaxlib")  # does not import it
+    try:
+        jaxlib = importlib.metadata.version("jaxlib")  # does not import it
+    except importlib.metadata.PackageNotFoundError:
+        return  # the command will say what is missing
     accelerated = importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec(
         "libtpu"
     )

@@ -22,7 +22,6 @@ from ioub_jax.evaluation.metric import Metric
 from ioub_jax.evaluation.voc_metrics import VocMetric
 from ioub_jax.from_config.loading_parts import loading_of
 from ioub_jax.key_names import below, naming, naming_fields, with_keys
-from ioub_jax.models import layers
 from ioub_jax.training import optimization, train_state
 from ioub_jax.training.experiment import Trainer, TrainingOptions, create_trainer
 from ioub_jax.training.initial_weights import InitialWeights
@@ -220,9 +219,8 @@ def frozen_of(config: Any, detector: PlacedDetector) -> Any:
     """
     params = detector.abstract_variables["params"]
     stages = config.model.get("frozen_stages", -1)
-    found = [layers.stage_of((name,)) for name in params.get("backbone", {})]
-    last = max((stage for stage in found if stage is not None), default=stages)
-    if stages > last:
+    last = train_state.last_stage(params)
+    if last is not None and stages > last:
         raise ConfigError(
             f"model.frozen_stages is {stages}, but the last stage of the backbone is {last}; give "
             f"at most {last}, which freezes all of them."

@@ -107,6 +107,12 @@ def with_average(state: TrainState, decay: float) -> TrainState:
     return state.replace(ema=ema)
 
 
+def last_stage(params: Any) -> int | None:
+    """The number of the last stage of a network's backbone; None if it has no stages."""
+    found = [layers.stage_of((name,)) for name in params.get("backbone", {})]
+    return max((stage for stage in found if stage is not None), default=None)
+
+
 def frozen_parameters(params: Any, frozen_stages: int) -> Any:
     """Tree of bool like `params`: True where a parameter of the backbone is frozen.
 

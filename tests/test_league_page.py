@@ -1,0 +1,50 @@
+"""The figures of docs/results/league.md are those of its reports."""
+
+import json
+import re
+
+import pytest
+
+from tests import tiny
+
+RESULTS = tiny.ROOT / "docs" / "results"
+PAGE = (RESULTS / "league.md").read_text()
+COLUMNS = ("AP", "AP50", "AP75", "AP90", "Spearman")
+
+
+def difference(of_arm, metric="AP"):
+    found = of_arm["differences"][metric]
+    mean, low, high = (100 * value for value in (found["mean"], *found["by_seeds"]))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def rows(section):
+    """The cells of the rows of a section, by their arm."""
+    (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^\| `([\w.]+)` \| (.*) \|$", text, flags=re.MULTILINE)
+    return {arm: cells.split(" | ") for arm, cells in found}
+
+
+SECTIONS = {
+    "Classification losses": "league",
+    "Localization losses with their published weights": "league",
+    "Localization losses with the baseline's gradient": "league",
+}
+
+
+@pytest.mark.parametrize(("section", "folder"), SECTIONS.items())
+def test_the_rows_are_those_of_the_report(section, folder):
+    arms = json.loads((RESULTS / folder / "report.json").read_text())["arms"]
+    found = rows(section)
+    assert len(found) > 4
+    for arm, cells in found.items():
+        means = [f"{arms[arm]['metrics'][column]['mean']:.3f}" for column in COLUMNS]
+        assert cells[: len(COLUMNS)] == means, arm
+        if arm != "baseline":
+            assert cells[len(COLUMNS)] == difference(arms[arm]), arm
+
+
+def test_every_arm_has_a_row():
+    arms = json.loads((RESULTS / "league" / "report.json").read_text())["arms"]
+    assert {*arms} == {arm for section in SECTIONS for arm in rows(section)}
+    assert all(of_arm["metrics"]["AP"]["count"] == 5 for of_arm in arms.values())
