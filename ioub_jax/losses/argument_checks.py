@@ -185,6 +185,42 @@ def check_number(
         raise ValueError(f"{name} is {value}; it must be {' and '.join(words) or 'finite'}.")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Refuses an option that is neither True nor False.
+
+    Raises:
+      TypeError: the option is not a bool.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}; it must be True or False.")
+
+
+def check_axis(axis: Any, name: str, shape: Sequence[int]) -> None:
+    """Refuses axes that an array does not have.
+
+    Args:
+      axis: a number, several numbers, or None for all axes.
+      name: the argument whose axes they are.
+      shape: its shape.
+
+    Raises:
+      TypeError: an axis is not a whole number.
+      ValueError: an axis is out of range, or given twice.
+    """
+    if axis is None:
+        return
+    rank = len(shape)
+    given = list(axis) if isinstance(axis, Sequence) and not isinstance(axis, str) else [axis]
+    for number in given:
+        if not isinstance(number, int | np.integer) or isinstance(number, bool):
+            raise TypeError(f"axis is {axis!r}; it must be a number, several numbers or None.")
+        if not -rank <= number < rank:
+            have = f"the axes 0 to {rank - 1}" if rank else "no axis"
+            raise ValueError(f"axis is {axis!r}; {name} has shape {tuple(shape)}, so {have}.")
+    if len({number % rank for number in given}) < len(given):
+        raise ValueError(f"axis is {axis!r}, which has an axis twice.")
+
+
 def _dtype_of(array: ArrayLike) -> np.dtype:
     try:
         return np.dtype(getattr(array, "dtype", None) or np.asarray(array).dtype)

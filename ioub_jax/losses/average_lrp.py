@@ -80,6 +80,7 @@ def average_lrp_loss(
     """
     check_logits(logits, labels, localization_losses=localization_losses, where=where)
     check_number("delta", delta, at_least=0.0)
+    delta = float(delta)  # an array would be traced below
     logits, losses = at_least_float32(logits, localization_losses)
     labels = without(labels, where)
     ranking = sort_out(logits, *one_hot_and_counted(labels, logits.shape[-1]))

@@ -1,10 +1,10 @@
 """Classification losses of dense detectors.
 
 Labels are integers of any width: `0..C-1` for a class, `-1` for background, `-2` for ignored (loss
-0, gradient 0). Other labels are not detected. Losses are unreduced and computed in
-float32, or float64 if an input is float64. Values and gradients are finite for every finite logit,
-with one exception: the softmax cross entropy is infinite, with finite gradients, if the difference
-of two logits of an anchor exceeds the range of the dtype.
+0, gradient 0, whatever the logits). Other labels are not detected. Losses are unreduced and
+computed in float32, or float64 if an input is float64. Values and gradients are finite for every
+finite logit, with one exception: the softmax cross entropy is infinite, with finite gradients, if
+the difference of two logits of an anchor exceeds the range of the dtype.
 """
 
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
+from ioub_jax.losses.argument_checks import check_flag
 from ioub_jax.losses.class_balance import weigh_matched, weights_of_classes
 from ioub_jax.losses.classification_arguments import (
     check_class_weights,
@@ -71,6 +72,7 @@ def sigmoid_focal_loss(
     check_class_weights(class_weights, np.shape(logits)[-1])
     (logits,) = at_least_float32(logits)
     one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
+    logits = jnp.where(counted, logits, 0.0)  # those of ignored anchors may be NaN
     loss = jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
     return weigh_matched(loss, labels, class_weights)
 
@@ -128,6 +130,8 @@ def softmax_cross_entropy(
     check_logits(logits, labels)
     check_class_weights(class_weights, np.shape(logits)[-1] - 1)
     (logits,) = at_least_float32(logits)
+    _, counted = one_hot_and_counted(labels, logits.shape[-1])
+    logits = jnp.where(counted, logits, 0.0)  # those of ignored anchors may be NaN
     # A one-hot sum rather than a gather, whose gradient would be a scatter.
     one_hot = jax.nn.one_hot(as_int32(labels) + 1, logits.shape[-1], dtype=jnp.bool_)
     loss = -jnp.sum(jnp.where(one_hot, jax.nn.log_softmax(logits, axis=-1), 0.0), axis=-1)
@@ -208,6 +212,7 @@ def varifocal_loss(
     """
     check_logits(logits, labels, ious=ious)
     check_exponents(alpha=alpha, gamma=gamma)
+    check_flag("detach_weights", detach_weights)
     check_class_weights(class_weights, np.shape(logits)[-1])
     logits, targets, matched, counted = logits_and_iou_targets(logits, labels, ious)
     of_zero, of_one = softplus_of_both_signs(logits)

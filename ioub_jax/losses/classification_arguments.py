@@ -10,14 +10,16 @@ from ioub_jax.boxes import as_int32
 from ioub_jax.losses.argument_checks import check_mask, check_number, check_real
 
 
-def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike | None) -> None:
+def check_logits(
+    logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None, **of_anchors: ArrayLike
+) -> None:
     """Refuses labels that are not integers, or not one label for each row of logits.
 
     Args:
       logits: `[..., C]`.
       labels: `[...]` int.
-      **of_anchors: arrays that must have the shape of the labels, by the names of the arguments;
-        None is skipped.
+      where: a mask of the labels; None is skipped.
+      **of_anchors: arrays that must have the shape of the labels, by the names of the arguments.
 
     Raises:
       TypeError: logits are not real, or labels are not integers.
@@ -29,18 +31,18 @@ def check_logits(logits: ArrayLike, labels: ArrayLike, **of_anchors: ArrayLike |
         raise ValueError("logits has shape (); it must be [..., C], with a last dimension.")
     as_int32(labels)
     check_shape("labels", labels, shape[:-1], f"one for each row of logits, which has {shape}")
-    check_of_labels(labels, **of_anchors)
+    check_of_labels(labels, where=where, **of_anchors)
 
 
 def check_of_labels(
-    labels: ArrayLike, *, where: ArrayLike | None = None, **of_anchors: ArrayLike | None
+    labels: ArrayLike, *, where: ArrayLike | None = None, **of_anchors: ArrayLike
 ) -> None:
     """Refuses an array that does not have one number, or one flag, for each label.
 
     Args:
       labels: `[...]` int.
       where: a mask of the labels; None is skipped.
-      **of_anchors: arrays by the names of the arguments; None is skipped.
+      **of_anchors: arrays by the names of the arguments.
 
     Raises:
       TypeError: labels are not integers, `where` is not of bools, or another array is not
@@ -48,11 +50,10 @@ def check_of_labels(
       ValueError: a shape is not that of the labels.
     """
     as_int32(labels)
-    numbers = {name: array for name, array in of_anchors.items() if array is not None}
     masks = {} if where is None else {"where": where}
-    check_real(**numbers)
+    check_real(**of_anchors)
     check_mask(**masks)
-    for name, array in (numbers | masks).items():
+    for name, array in (of_anchors | masks).items():
         check_shape(name, array, np.shape(labels), "one for each of labels")
 
 
@@ -88,7 +89,7 @@ def check_class_weights(class_weights: ArrayLike | None, classes: int | None = N
         return
     check_real(class_weights=class_weights)
     found = np.shape(class_weights)
-    if len(found) != 1 or classes not in (None, found[0]):
+    if len(found) != 1 or 0 in found or classes not in (None, found[0]):
         wanted = "[C]" if classes is None else f"({classes},)"
         raise ValueError(
             f"class_weights has shape {found}; it must be {wanted}, one for each class."

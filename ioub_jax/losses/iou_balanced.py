@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from ioub_jax.boxes import aligned_iou, as_int32, at_least_float32
 from ioub_jax.losses.argument_checks import (
     check_alike,
+    check_axis,
     check_mask,
     check_number,
     check_of_each,
@@ -84,6 +85,7 @@ def iou_balanced_classification_weights(
     check_mask(positive=positive)
     check_shape("positive", positive, np.shape(loss), "one for each of loss")
     check_exponents(eta=eta, eps=eps)
+    check_axis(axis, "loss", np.shape(loss))
     loss, ious = at_least_float32(jax.lax.stop_gradient(loss), jax.lax.stop_gradient(ious))
     positive = jnp.asarray(positive, bool)  # an empty list is of floats
     eta = jnp.asarray(jax.lax.stop_gradient(eta)).astype(loss.dtype)
@@ -212,6 +214,7 @@ def iou_balanced_sigmoid_focal_loss(
       ValueError: a shape does not fit, or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
+    check_axis(axis, "labels", np.shape(labels))
     check_class_weights(class_weights, np.shape(logits)[-1])
     logits, ious = at_least_float32(logits, ious)
     labels = as_int32(labels)
@@ -259,6 +262,7 @@ def iou_balanced_softmax_cross_entropy(
       ValueError: a shape does not fit, or a hyperparameter is out of range.
     """
     check_logits(logits, labels, ious=ious)
+    check_axis(axis, "labels", np.shape(labels))
     check_class_weights(class_weights, np.shape(logits)[-1] - 1)
     logits, ious = at_least_float32(logits, ious)
     labels = as_int32(labels)
@@ -299,6 +303,8 @@ def iou_balanced_smooth_l1_loss(
       ValueError: a shape or a number is invalid.
     """
     check_alike(pred=pred, target=target)
+    if np.ndim(pred) == 0:
+        raise ValueError("pred has shape (); it must be [..., 4]: the deltas of each box.")
     check_of_each("pred", np.broadcast_shapes(np.shape(pred), np.shape(target)), ious=ious)
     pred, target, ious = at_least_float32(pred, target, ious)
     loss = smooth_l1_loss(pred, target, beta=beta)

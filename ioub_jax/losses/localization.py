@@ -69,8 +69,8 @@ def balanced_l1_loss(
       pred: `[..., 4]` predicted deltas.
       target: `[..., 4]` target deltas.
       alpha: controls the gradient of inliers, which is larger for smaller values; above 0.
-      gamma: upper bound of the gradient, above 0 and at most 80 times alpha, because b would not be
-        representable in float32.
+      gamma: upper bound of the gradient, at least alpha / 100 and at most 80 times alpha, because b
+        would be lost in rounding, or not be representable in float32.
       beta: distance that separates inliers from outliers, above 0.
 
     Returns:
@@ -82,7 +82,7 @@ def balanced_l1_loss(
     """
     check_alike(pred=pred, target=target)
     check_number("alpha", alpha, above=0)
-    check_number("gamma", gamma, above=0, at_most=80.0 * float(alpha))
+    check_number("gamma", gamma, at_least=0.01 * float(alpha), at_most=80.0 * float(alpha))
     check_number("beta", beta, above=0, may_be_traced=True)
     distance = _distance(pred, target)
     b = float(np.expm1(gamma / alpha))
@@ -139,7 +139,10 @@ def iou_loss(
     (Inner-IoU, arXiv 2311.02877). `focaler=(d, u)` uses `clip((I - d) / (u - d), 0, 1)` (arXiv
     2401.10525). `power` is that of alpha-IoU (arXiv 2110.13675).
 
-    `docs/losses.md` lists public code that differs from these formulas under the same name.
+    Public code computes something else under some of these names: in `ciou`, the authors' own code
+    and mmdetection 3 set alpha to 0 for IoUs up to 0.5; mmdetection's `eiou` is the Extended IoU,
+    and its `siou` rewards distant centers by default; some let the gradient through the factor of
+    `focal_eiou`. `docs/losses.md` has the whole list.
 
     Args:
       boxes: `[..., 4]` predicted boxes, xyxy, pixels. Clipped to +- 1e8, with gradient 0 beyond it.

@@ -40,4 +40,9 @@ def hard_negative_mask(loss: ArrayLike, labels: ArrayLike, *, ratio: int = 3) ->
     order = jnp.argsort(hardness, axis=-1, descending=True, stable=True)
     rank = jnp.argsort(order, axis=-1)
     num_positives = jnp.sum(labels >= 0, axis=-1, keepdims=True)
-    return negative & (rank < ratio * num_positives)
+    # In float32, since a product of integers may overflow; all anchors are enough in any case.
+    count = labels.shape[-1]
+    is_traced = isinstance(ratio, jax.core.Tracer)
+    most = jnp.minimum(ratio, count) if is_traced else min(ratio, count)
+    chosen = jnp.asarray(most, jnp.float32) * num_positives.astype(jnp.float32)
+    return negative & (rank.astype(jnp.float32) < chosen)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
-from ioub_jax.losses.argument_checks import check_mask, check_real
+from ioub_jax.losses.argument_checks import check_axis, check_mask, check_real
 from ioub_jax.losses.classification_arguments import (
     check_exponents,
     check_of_labels,
@@ -61,6 +61,7 @@ def carl_weights(
     check_shape("positive", positive, np.shape(scores), "one for each of scores")
     check_exponents(k=k)
     check_shares(bias=bias)
+    check_axis(axis, "scores", np.shape(scores))
     (scores,) = at_least_float32(scores)
     positive = jnp.asarray(positive, bool)  # an empty list is of floats
     axis = tuple(axis) if isinstance(axis, Sequence) else axis

@@ -9,11 +9,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import at_least_float32
+from ioub_jax.losses.argument_checks import check_flag
 from ioub_jax.losses.class_balance import weigh_matched
 from ioub_jax.losses.classification_arguments import (
     check_class_weights,
     check_exponents,
     check_logits,
+    check_of_labels,
     check_shares,
 )
 from ioub_jax.losses.sigmoids import (
@@ -60,6 +62,7 @@ def matchability_aware_loss(
     """
     check_logits(logits, labels, ious=ious)
     check_exponents(alpha=1.0 if alpha is None else alpha, gamma=gamma)
+    check_flag("detach_weights", detach_weights)
     check_class_weights(class_weights, np.shape(logits)[-1])
     logits, ious, matched, counted = logits_and_iou_targets(logits, labels, ious)
     of_zero, of_one = softplus_of_both_signs(logits)
@@ -110,7 +113,9 @@ def iou_aware_bce_loss(
       TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
-    check_logits(logits, labels, ious=ious, target_weights=target_weights)
+    check_logits(logits, labels, ious=ious)
+    if target_weights is not None:
+        check_of_labels(labels, target_weights=target_weights)
     check_shares(alpha=alpha, least_target=least_target)
     check_exponents(gamma=gamma)
     check_class_weights(class_weights, np.shape(logits)[-1])

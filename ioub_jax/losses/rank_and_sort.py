@@ -76,6 +76,7 @@ def rank_and_sort_loss(
       ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
+    delta = float(delta)  # an array would be traced below
     qualities = ranking.of_positives(_qualities(ious, ranking.negatives.dtype))
     entries = ranking.negatives.size
     return _loss(ranking, qualities, entries, entries, delta, sorting_weight).reshape(shape)
@@ -116,6 +117,7 @@ def bucketed_rank_and_sort_loss(
       ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
+    delta = float(delta)  # an array would be traced below
     qualities = ranking.of_positives(_qualities(ious, ranking.negatives.dtype))
     bucketed = _in_buckets(ranking, delta)
     there = ranking.number + 1

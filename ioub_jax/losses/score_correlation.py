@@ -12,6 +12,9 @@ from ioub_jax.losses.soft_ranks import soft_ranks
 
 KINDS = ("concordance", "pearson", "spearman")
 
+# Scores are divided by the strength, and many of the quotients added.
+_LEAST_STRENGTH = 1e-30
+
 
 def correlation_loss(
     scores: ArrayLike,
@@ -40,7 +43,7 @@ def correlation_loss(
       ious: `[...]` in 0..1; no gradient flows to them.
       kind: one of `KINDS`.
       where: `[...]` bool, whether each score counts, usually those of positives; None: all.
-      regularization_strength: strength of the soft ranks of 'spearman', above 0.
+      regularization_strength: strength of the soft ranks of 'spearman', at least 1e-30.
 
     Returns:
       `[]` in 0..2, float32, or float64 if an input is. It is 0, with gradient 0, if fewer than two
@@ -49,13 +52,13 @@ def correlation_loss(
 
     Raises:
       TypeError: an argument is not numeric.
-      ValueError: the shapes differ, there is no such kind, or the strength is not above 0.
+      ValueError: the shapes differ, there is no such kind, or the strength is below 1e-30.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
     check_real(scores=scores, ious=ious)
     check_shape("ious", ious, np.shape(scores), "one for each of scores")
-    check_number("regularization_strength", regularization_strength, above=0.0)
+    check_number("regularization_strength", regularization_strength, at_least=_LEAST_STRENGTH)
     x, y = (values.ravel() for values in at_least_float32(scores, jax.lax.stop_gradient(ious)))
     counted = jnp.ones(x.shape, jnp.bool_)
     if where is not None:

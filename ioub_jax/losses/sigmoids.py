@@ -66,9 +66,10 @@ def logits_and_iou_targets(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Logits, targets and the masks of matched and of counted entries, all `[..., C]`.
 
-    The targets are the IoU at matched entries and 0 elsewhere.
+    The targets are the IoU at matched entries and 0 elsewhere; logits that are not counted are 0.
     """
     logits, ious = at_least_float32(logits, jax.lax.stop_gradient(ious))
     one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
+    logits = jnp.where(counted, logits, 0.0)  # those of ignored anchors may be NaN
     targets = jnp.where(one_hot, jnp.broadcast_to(ious[..., None], logits.shape), 0.0)
     return logits, targets, one_hot, counted

@@ -132,6 +132,81 @@ REFUSED = {
         ValueError,
         r"labels has shape \(4,\); it must be \[B, N\]",
     ),
+    "no IoUs": (
+        lambda: losses.quality_focal_loss(LOGITS, LABELS, None),
+        TypeError,
+        "ious is of object; it must be of real numbers",
+    ),
+    "no IoUs of a ranking": (
+        lambda: losses.rank_and_sort_loss(LOGITS, LABELS, None),
+        TypeError,
+        "ious is of object; it must be of real numbers",
+    ),
+    "no localization losses": (
+        lambda: losses.average_lrp_loss(LOGITS, LABELS, None),
+        TypeError,
+        "localization_losses is of object; it must be of real numbers",
+    ),
+    "an axis beyond the last": (
+        lambda: losses.iou_balanced_sigmoid_focal_loss(LOGITS, LABELS, IOUS, axis=1),
+        ValueError,
+        r"axis is 1; labels has shape \(4,\), so the axes 0 to 0",
+    ),
+    "an axis of a softmax": (
+        lambda: losses.iou_balanced_softmax_cross_entropy(LOGITS, LABELS, IOUS, axis=(0, -2)),
+        ValueError,
+        r"axis is \(0, -2\); labels has shape \(4,\)",
+    ),
+    "an axis twice": (
+        lambda: losses.iou_balanced_classification_weights(IOUS, IOUS, LABELS >= 0, axis=(0, -1)),
+        ValueError,
+        r"axis is \(0, -1\), which has an axis twice",
+    ),
+    "a part of an axis": (
+        lambda: losses.carl_weights(IOUS, LABELS >= 0, axis=1.5),
+        TypeError,
+        "axis is 1.5; it must be a number, several numbers or None",
+    ),
+    "a name as an axis": (
+        lambda: losses.carl_weights(IOUS, LABELS >= 0, axis="data"),
+        TypeError,
+        "axis is 'data'; it must be a number, several numbers or None",
+    ),
+    "a number instead of deltas": (
+        lambda: losses.iou_balanced_smooth_l1_loss(1.0, 2.0, 0.5),
+        ValueError,
+        r"pred has shape \(\); it must be \[..., 4\]: the deltas of each box",
+    ),
+    "a word as a flag": (
+        lambda: losses.matchability_aware_loss(LOGITS, LABELS, IOUS, detach_weights="no"),
+        TypeError,
+        "detach_weights is 'no'; it must be True or False",
+    ),
+    "two flags": (
+        lambda: losses.varifocal_loss(LOGITS, LABELS, IOUS, detach_weights=np.array([1, 0])),
+        TypeError,
+        "detach_weights is .*; it must be True or False",
+    ),
+    "an array as a kind": (
+        lambda: losses.correlation_loss(IOUS, IOUS, kind=np.array([1, 2])),
+        ValueError,
+        "kind is .*; it must be one of concordance",
+    ),
+    "ranks of a strength below all": (
+        lambda: losses.correlation_loss(IOUS, IOUS, kind="spearman", regularization_strength=1e-39),
+        ValueError,
+        "regularization_strength is 1e-39; it must be at least 1e-30",
+    ),
+    "weights of no class": (
+        lambda: losses.weights_of_classes(LABELS, np.zeros(0)),
+        ValueError,
+        r"class_weights has shape \(0,\); it must be \[C\]",
+    ),
+    "a balanced L1 without a curve": (
+        lambda: losses.balanced_l1_loss(LOGITS, LOGITS, alpha=1e10),
+        ValueError,
+        "gamma is 1.5; it must be at least 1e.08",
+    ),
     "a label alone": (
         lambda: losses.hard_negative_mask(0.5, 1),
         ValueError,
@@ -145,7 +220,7 @@ REFUSED = {
     "a ratio that float32 cannot hold": (
         lambda: losses.balanced_l1_loss(BOXES, BOXES, alpha=0.01),
         ValueError,
-        "gamma is 1.5; it must be above 0 and at most 0.8",
+        "gamma is 1.5; it must be at least 0.0001 and at most 0.8",
     ),
 }
 
@@ -155,6 +230,17 @@ def test_one_sentence_names_the_argument(case):
     call, kind, words = REFUSED[case]
     with pytest.raises(kind, match=words):
         call()
+
+
+def test_a_delta_may_be_an_array_without_dimensions():
+    for loss in (
+        losses.rank_and_sort_loss,
+        losses.bucketed_rank_and_sort_loss,
+        lambda *arguments, delta: losses.average_lrp_loss(*arguments, delta=delta).classification,
+    ):
+        expected = loss(LOGITS, LABELS, IOUS, delta=0.5)
+        for delta in (jnp.float32(0.5), np.float64(0.5), jnp.bfloat16(0.5)):
+            np.testing.assert_array_equal(loss(LOGITS, LABELS, IOUS, delta=delta), expected)
 
 
 def test_an_interval_of_focaler_may_be_an_array():

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ioub_jax import losses
 
@@ -17,6 +18,20 @@ def test_hard_negative_mask_takes_all_where_there_are_few():
     loss, labels = jnp.array([1.0, 2.0, 3.0]), jnp.array([0, -1, -2])
     mask = losses.hard_negative_mask(loss, labels)
     np.testing.assert_array_equal(mask, [False, True, False])
+
+
+@pytest.mark.parametrize("ratio", [7 * 10**8, 2**30, 10**10, 1e300, jnp.int32(2**30)])
+def test_hard_negative_mask_takes_all_for_any_large_ratio(ratio):
+    labels = np.array([0, 0, 0, -1, -1, -1, -2])
+    expected = labels == -1
+    np.testing.assert_array_equal(
+        losses.hard_negative_mask(np.ones(7), labels, ratio=ratio), expected
+    )
+    if isinstance(ratio, jax.Array):
+        mask = jax.jit(lambda ratio: losses.hard_negative_mask(np.ones(7), labels, ratio=ratio))(
+            ratio
+        )
+        np.testing.assert_array_equal(mask, expected)
 
 
 def test_hard_negative_mask_breaks_ties_by_position():

@@ -135,3 +135,39 @@ def test_what_does_not_count_may_be_nan():
         )
     )(np.zeros((2, 2)))
     assert value > 0 and np.isfinite(gradient).all()
+
+
+OF_LOGITS = {
+    "focal": losses.sigmoid_focal_loss,
+    "softmax": losses.softmax_cross_entropy,
+    **{
+        name: functools.partial(lambda loss, logits, labels: loss(logits, labels, OF_THREE), loss)
+        for name, loss in {
+            "quality focal": losses.quality_focal_loss,
+            "varifocal": losses.varifocal_loss,
+            "MAL": losses.matchability_aware_loss,
+            "IA-BCE": losses.iou_aware_bce_loss,
+            "IoU-balanced focal": losses.iou_balanced_sigmoid_focal_loss,
+            "IoU-balanced softmax": losses.iou_balanced_softmax_cross_entropy,
+            "Rank & Sort": losses.rank_and_sort_loss,
+        }.items()
+    },
+    "GHM-C": lambda logits, labels: losses.ghm_c_loss(logits, labels)[0],
+}
+OF_THREE = np.array([0.5, 0.75, 0.25], np.float32)
+
+
+@pytest.mark.parametrize("name", OF_LOGITS)
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_the_logits_of_what_is_ignored_may_be_anything(name, broken):
+    labels = np.array([0, -1, -2])
+
+    def loss(logits):
+        return jnp.sum(OF_LOGITS[name](logits, labels))
+
+    logits = jnp.array([[1.0, -1.0, 0.5], [0.0, 2.0, -0.5], [0.0, 0.0, 0.0]])
+    expected, wanted = jax.value_and_grad(loss)(logits)
+    value, gradient = jax.value_and_grad(loss)(logits.at[2].set(broken))
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_array_equal(gradient, wanted)
+    assert not np.any(gradient[2])
