@@ -48,3 +48,14 @@ def test_every_arm_has_a_row():
     arms = json.loads((RESULTS / "league" / "report.json").read_text())["arms"]
     assert {*arms} == {arm for section in SECTIONS for arm in rows(section)}
     assert all(of_arm["metrics"]["AP"]["count"] == 5 for of_arm in arms.values())
+
+
+def test_the_readme_has_figures_of_the_page():
+    """Differences and APs of its table are those of some arm."""
+    readme = (tiny.ROOT / "README.md").read_text()
+    section = readme.partition("## Comparison of the losses")[2].partition("\n## ")[0]
+    found = re.findall(r"^\| [^|]+ \| ([^|]*) \| ([\d.]+) \| ([\d.]+) \|$", section, re.MULTILINE)
+    assert len(found) == 10
+    known = [cells for name in SECTIONS for cells in rows(name).values()]
+    known = {(cells[5].strip(), cells[1], cells[2]) for cells in known}
+    assert {(told.strip(), *others) for told, *others in found} <= known
