@@ -60,6 +60,21 @@ def test_a_training_gives_what_it_trained(trained):
     assert not (workdir / "parts.json").exists()
 
 
+def test_validation_losses_by_a_moving_average_are_those_of_any_batch_size(tmp_path):
+    """Of the batches that are evaluated, not of those that the average was taken over."""
+
+    def loss(batch_size):
+        config = two_steps()
+        config.loss.normalizer = "moving_average"
+        config.evaluation.batch_size = batch_size
+        workdir = tmp_path / str(batch_size)
+        ioub_jax.train(ioub_jax.build(config), workdir)
+        return json.loads((workdir / "evaluation.jsonl").read_text().splitlines()[-1])["loss"]
+
+    # A part of each normalizer, a tenth, is of the batch itself, and batches differ.
+    assert loss(16) == pytest.approx(loss(8), rel=0.2)
+
+
 def test_what_was_trained_detects_as_what_is_loaded(trained):
     result, workdir = trained
     image = result.source[0].image
