@@ -46,6 +46,15 @@ def test_the_rows_are_those_of_the_report(section, folder):
             assert cells[len(COLUMNS)] == difference(arms[arm]), arm
 
 
+@pytest.mark.parametrize("section", SHAPES)
+def test_the_seconds_are_those_of_the_baseline_times_the_ratio(section):
+    times = json.loads((RESULTS / "league" / "step_times.json").read_text())
+    for arm, cells in rows(section).items():
+        name = arm.removesuffix(".kept")
+        ratio = 1.0 if name == "baseline" else times[name]["wall"]["median"]
+        assert cells[-1] == f"{ratio * times['baseline, s a step']:.3f}", arm
+
+
 def test_every_arm_has_a_row():
     arms = json.loads((RESULTS / "league" / "report.json").read_text())["arms"]
     assert {*arms} == {arm for section in SHAPES for arm in rows(section)}
