@@ -115,11 +115,8 @@ def _nearest_anchors(given: Given, sizes: Sequence[int], topk: int) -> jax.Array
 def _nearest_of_level(centers: jax.Array, of_boxes: jax.Array, topk: int) -> jax.Array:
     """Returns the `topk` of the centers `[N_l, 2]` nearest to `[B, M, 2]`, by distance."""
     of_slots = of_boxes.swapaxes(0, 1)
-    width = topk * ranking.GROUP
-    if len(centers) <= width:
-        groups = None
-        width = len(centers)
-    else:
+    width, groups = min(len(centers), topk * ranking.GROUP), None
+    if len(centers) > width:
         # The distances are computed for one box at a time, and only those of the nearest anchor in
         # every group are kept.
         nearest = jax.lax.map(

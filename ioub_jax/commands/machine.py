@@ -128,10 +128,10 @@ def _hide_lines_of_cached_programs() -> None:
         jaxlib = importlib.metadata.version("jaxlib")  # does not import it
     except importlib.metadata.PackageNotFoundError:
         return  # the command will say what is missing
-    accelerated = importlib.metadata.entry_points(group="jax_plugins") or importlib.util.find_spec(
-        "libtpu"
-    )
-    if tuple(map(int, jaxlib.split(".")[:2])) < (0, 12) and not accelerated:
+    if tuple(map(int, jaxlib.split(".")[:2])) >= (0, 12):
+        return
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    if not plugins and importlib.util.find_spec("libtpu") is None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # jaxlib reads it at its import
 
 

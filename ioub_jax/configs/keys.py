@@ -39,7 +39,7 @@ from ioub_jax.configs.rules import (
 )
 from ioub_jax.configs.ssd_boxes import RATIOS, SIZES, STRIDES
 
-__all__ = ["FAMILIES", "KEYS", "NO_KEY", "REPLACED", "SECTIONS", "Key", "of_family"]
+__all__ = ["FAMILIES", "KEYS", "NO_KEY", "REPLACED", "SECTIONS", "SOURCES", "Key", "of_family"]
 
 
 #: The localization losses that compare decoded boxes.
@@ -47,6 +47,9 @@ _BOX_LOSSES = (
     *("iou", "giou", "diou", "ciou", "eiou", "focal_eiou", "siou", "mpdiou"),
     *("wiou_v1", "wiou_v2", "wiou_v3", "shape_iou", "piou", "piou2", "nwd"),
 )
+
+#: The kinds of data sets, which are the values of `data.source`.
+SOURCES = ("coco", "voc", "yolo", "cityscapes", "tfds", "shapes")
 
 _THE_SAME = Marker("_THE_SAME")
 
@@ -920,7 +923,7 @@ KEYS = (
     Key(
         "data.source",
         "shapes",
-        one_of("coco", "voc", "yolo", "cityscapes", "tfds", "shapes"),
+        one_of(*SOURCES),
         "Kind of the data set; the keys for it begin with its name.",
     ),
     Key(

@@ -31,7 +31,9 @@ def _is_set(value: Any) -> bool:
     return value is not None
 
 
-_SOURCES = ("coco", "voc", "yolo", "cityscapes", "tfds", "shapes")
+def _below(section: str) -> tuple[str, ...]:
+    return tuple(key.name for key in keys.KEYS if key.name.startswith(f"{section}."))
+
 
 _USES = (
     _Use(("optimizer.momentum",), ("optimizer.name",), _among("sgd")),
@@ -78,7 +80,7 @@ _USES = (
         _among("short_side"),
     ),
     _Use(
-        tuple(key.name for key in keys.KEYS if key.name.startswith("data.tiles."))[1:],
+        tuple(name for name in _below("data.tiles") if name != "data.tiles.size"),
         ("data.tiles.size",),
         _is_set,
     ),
@@ -94,14 +96,7 @@ _USES = (
         tuple(f"data.augmentation.{name}" for name in ("mosaic", "mixup", "copy_paste")),
         bool,
     ),
-    *(
-        _Use(
-            tuple(key.name for key in keys.KEYS if key.name.startswith(f"data.{source}.")),
-            ("data.source",),
-            _among(source),
-        )
-        for source in _SOURCES
-    ),
+    *(_Use(_below(f"data.{source}"), ("data.source",), _among(source)) for source in keys.SOURCES),
     _Use(("evaluation.min_delta",), ("evaluation.patience",), _is_set),
     _Use(
         ("evaluation.nms_iou",),

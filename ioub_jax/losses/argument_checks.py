@@ -105,8 +105,11 @@ def check_of_each(boxes: str, shape: Sequence[int], **scalars: ArrayLike) -> Non
       **scalars: the arrays by the names of the arguments.
 
     Raises:
-      ValueError: a shape does not broadcast to that of the boxes without its last dimension.
+      ValueError: the boxes have no dimension, or a shape does not broadcast to that of the boxes
+        without its last one.
     """
+    if not shape:
+        raise ValueError(f"{boxes} has shape (); it must be [..., 4]: the deltas of each box.")
     why = f"one for each box of {boxes}, which has shape {tuple(shape)}"
     check_broadcasts(shape[:-1], why, **scalars)
 

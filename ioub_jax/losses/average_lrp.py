@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import at_least_float32
-from ioub_jax.losses.argument_checks import check_number
 from ioub_jax.losses.classification_arguments import check_logits
 from ioub_jax.losses.pairs import Listed, sums_over
 from ioub_jax.losses.positives_first import (
     BLOCK,
     Ranking,
+    half_width,
     negatives_above,
     ranked_above,
     shared_among_negatives,
@@ -79,8 +79,7 @@ def average_lrp_loss(
       ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
     check_logits(logits, labels, localization_losses=localization_losses, where=where)
-    check_number("delta", delta, at_least=0.0)
-    delta = float(delta)  # an array would be traced below
+    delta = half_width(delta)
     logits, losses = at_least_float32(logits, localization_losses)
     labels = without(labels, where)
     ranking = sort_out(logits, *one_hot_and_counted(labels, logits.shape[-1]))

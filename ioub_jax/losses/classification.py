@@ -27,6 +27,7 @@ from ioub_jax.losses.sigmoids import (
     one_hot_and_counted,
     power_of_sigmoid,
     softplus_of_both_signs,
+    without_ignored,
 )
 
 
@@ -71,8 +72,8 @@ def sigmoid_focal_loss(
     check_exponents(gamma=gamma)
     check_class_weights(class_weights, np.shape(logits)[-1])
     (logits,) = at_least_float32(logits)
+    logits = without_ignored(logits, labels)
     one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
-    logits = jnp.where(counted, logits, 0.0)  # those of ignored anchors may be NaN
     loss = jnp.where(counted, _focal_loss(logits, one_hot, alpha, gamma), 0.0)
     return weigh_matched(loss, labels, class_weights)
 
@@ -130,8 +131,7 @@ def softmax_cross_entropy(
     check_logits(logits, labels)
     check_class_weights(class_weights, np.shape(logits)[-1] - 1)
     (logits,) = at_least_float32(logits)
-    _, counted = one_hot_and_counted(labels, logits.shape[-1])
-    logits = jnp.where(counted, logits, 0.0)  # those of ignored anchors may be NaN
+    logits = without_ignored(logits, labels)
     # A one-hot sum rather than a gather, whose gradient would be a scatter.
     one_hot = jax.nn.one_hot(as_int32(labels) + 1, logits.shape[-1], dtype=jnp.bool_)
     loss = -jnp.sum(jnp.where(one_hot, jax.nn.log_softmax(logits, axis=-1), 0.0), axis=-1)

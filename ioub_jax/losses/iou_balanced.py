@@ -303,8 +303,6 @@ def iou_balanced_smooth_l1_loss(
       ValueError: a shape or a number is invalid.
     """
     check_alike(pred=pred, target=target)
-    if np.ndim(pred) == 0:
-        raise ValueError("pred has shape (); it must be [..., 4]: the deltas of each box.")
     check_of_each("pred", np.broadcast_shapes(np.shape(pred), np.shape(target)), ious=ious)
     pred, target, ious = at_least_float32(pred, target, ious)
     loss = smooth_l1_loss(pred, target, beta=beta)

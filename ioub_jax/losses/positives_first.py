@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ioub_jax.losses.argument_checks import check_number
 from ioub_jax.losses.pairs import Listed, sums_over
 
 # Number of positives that are processed together; the arrays of positives are padded to multiples.
@@ -62,6 +63,17 @@ def sort_out(logits: jax.Array, one_hot: jax.Array, counted: jax.Array) -> Ranki
 def _with_room(values: jax.Array) -> jax.Array:
     room = max(BLOCK, -(-values.size // BLOCK) * BLOCK)
     return jnp.pad(values, (0, room - values.size))
+
+
+def half_width(delta: float) -> float:
+    """The checked `delta` of a ranking loss; as a number, because an array would be traced.
+
+    Raises:
+      TypeError: it is not a number that is known before compilation.
+      ValueError: it is below 0 or not finite.
+    """
+    check_number("delta", delta, at_least=0.0)
+    return float(delta)
 
 
 def ranked_above(others: jax.Array, own: jax.Array, delta: float) -> jax.Array:

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ioub_jax.boxes import at_least_float32
-from ioub_jax.losses.argument_checks import check_number
 from ioub_jax.losses.classification_arguments import check_exponents, check_logits
 from ioub_jax.losses.pairs import Listed, sums_over
 from ioub_jax.losses.positives_first import (
     BLOCK,
     Ranking,
+    half_width,
     negatives_above,
     ranked_above,
     shared_among_negatives,
@@ -75,8 +75,8 @@ def rank_and_sort_loss(
       TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
-    ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
-    delta = float(delta)  # an array would be traced below
+    delta = half_width(delta)
+    ranking, shape = _sorted_out(logits, labels, ious, sorting_weight, where)
     qualities = ranking.of_positives(_qualities(ious, ranking.negatives.dtype))
     entries = ranking.negatives.size
     return _loss(ranking, qualities, entries, entries, delta, sorting_weight).reshape(shape)
@@ -116,8 +116,8 @@ def bucketed_rank_and_sort_loss(
       TypeError: labels are not integers, or another argument is not numeric.
       ValueError: a shape does not fit the logits', or a hyperparameter is out of range.
     """
-    ranking, shape = _sorted_out(logits, labels, ious, delta, sorting_weight, where)
-    delta = float(delta)  # an array would be traced below
+    delta = half_width(delta)
+    ranking, shape = _sorted_out(logits, labels, ious, sorting_weight, where)
     qualities = ranking.of_positives(_qualities(ious, ranking.negatives.dtype))
     bucketed = _in_buckets(ranking, delta)
     there = ranking.number + 1
@@ -128,13 +128,11 @@ def _sorted_out(
     logits: ArrayLike,
     labels: ArrayLike,
     ious: ArrayLike,
-    delta: float,
     sorting_weight: float,
     where: ArrayLike | None,
 ) -> tuple[Ranking, tuple[int, ...]]:
     """Checks the arguments; returns the ranking and the shape of the anchors."""
     check_logits(logits, labels, ious=ious, where=where)
-    check_number("delta", delta, at_least=0.0)
     check_exponents(sorting_weight=sorting_weight)
     logits, _ = at_least_float32(logits, ious)
     masks = one_hot_and_counted(without(labels, where), logits.shape[-1])

@@ -28,6 +28,11 @@ def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
     return labels if where is None else jnp.where(jnp.asarray(where, bool), labels, _IGNORED)
 
 
+def without_ignored(logits: jax.Array, labels: ArrayLike) -> jax.Array:
+    """The logits `[..., C]`, with 0 for ignored anchors: a gradient of 0 times NaN would be NaN."""
+    return jnp.where((as_int32(labels) != _IGNORED)[..., None], logits, 0.0)
+
+
 def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`softplus(z)` and `softplus(-z)`, that is `-log(1 - sigmoid(z))` and `-log sigmoid(z)`.
 
@@ -66,10 +71,10 @@ def logits_and_iou_targets(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Logits, targets and the masks of matched and of counted entries, all `[..., C]`.
 
-    The targets are the IoU at matched entries and 0 elsewhere; logits that are not counted are 0.
+    The targets are the IoU at matched entries and 0 elsewhere; logits of ignored anchors are 0.
     """
     logits, ious = at_least_float32(logits, jax.lax.stop_gradient(ious))
     one_hot, counted = one_hot_and_counted(labels, logits.shape[-1])
-    logits = jnp.where(counted, logits, 0.0)  # those of ignored anchors may be NaN
+    logits = without_ignored(logits, labels)
     targets = jnp.where(one_hot, jnp.broadcast_to(ious[..., None], logits.shape), 0.0)
     return logits, targets, one_hot, counted

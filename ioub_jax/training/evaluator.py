@@ -238,7 +238,7 @@ def evaluate_source(
     evaluation = compare(ground_truth, collector.results, metrics)
     return dataclasses.replace(
         evaluation,
-        highest_score=float(highest) if np.isfinite(highest) else None,
+        highest_score=finite(highest),
         score_threshold=detector.detector.options.score_threshold,
         losses=losses.means(),
     )
