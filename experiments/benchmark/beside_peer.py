@@ -12,7 +12,7 @@ from absl import flags
 from experiments.benchmark import timing, worker
 from experiments.benchmark.compiled import BATCH, BOXES, CLASSES
 from experiments.benchmark.rates import REPEATS
-from experiments.benchmark.workloads import Workload
+from experiments.benchmark.workloads import ARCHITECTURES, SIZES, Workload
 from ioub_jax.errors import ConfigError
 
 PEER = flags.DEFINE_enum(
@@ -31,7 +31,7 @@ _ARM = flags.DEFINE_string(
     "arm", "baseline", "Losses of `step` and `objective`; `baseline` has those of torchvision."
 )
 _DETECTOR = flags.DEFINE_enum(
-    "detector", "retinanet", ["retinanet", "fcos"], "Detector of `step`, `inference` and `compile`."
+    "detector", "retinanet", list(ARCHITECTURES), "Detector of `step`, `inference` and `compile`."
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype",
@@ -144,7 +144,8 @@ def with_flags(name: str, default: Workload | None = None) -> Workload:
             f"--detector={_DETECTOR.value} is of {', '.join(_OF_A_DETECTOR)}, not of {name}."
         )
     default = default or _MEASUREMENTS[name]
-    height, width = default.height, default.width
+    only_size = SIZES.get(_DETECTOR.value)
+    height, width = only_size or (default.height, default.width)
     if _SIZE.value is not None:
         try:
             height, width = map(int, _SIZE.value.split("x"))
@@ -152,6 +153,11 @@ def with_flags(name: str, default: Workload | None = None) -> Workload:
             raise ConfigError(
                 f"--size={_SIZE.value} is not a height and width; write it as 256x320."
             ) from None
+    if only_size and (height, width) != only_size:
+        raise ConfigError(
+            f"--size={_SIZE.value}: --detector={_DETECTOR.value} only takes images of "
+            f"{only_size[0]}x{only_size[1]}; leave the flag out."
+        )
     return Workload(
         batch=BATCH.value or default.batch,
         height=height,

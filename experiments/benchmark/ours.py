@@ -10,7 +10,7 @@ import numpy as np
 
 from configs import torchvision
 from experiments.benchmark import timing
-from experiments.benchmark.workloads import Workload
+from experiments.benchmark.workloads import ARCHITECTURES, Workload
 from ioub_jax import boxes, postprocess
 from ioub_jax.detectors import Carried
 from ioub_jax.devices import host_memory
@@ -63,8 +63,8 @@ class Program:
 
 
 def configuration(workload: Workload) -> ml_collections.ConfigDict:
-    """Torchvision's RetinaNet or FCOS on one device; the timing does not need its weights."""
-    config = torchvision.get_config(f"{workload.detector}_resnet50_fpn,{workload.arm}")
+    """Torchvision's detector on one device; the timing does not need its weights."""
+    config = torchvision.get_config(f"{ARCHITECTURES[workload.detector]},{workload.arm}")
     config.model.dtype = workload.dtype
     config.runtime.rematerialize = workload.rematerialize
     config.batch_size = config.evaluation.batch_size = workload.batch

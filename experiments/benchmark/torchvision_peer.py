@@ -21,6 +21,9 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from experiments.benchmark import timing, worker, workloads
 
+#: Layers of a VGG16 before the first pooling.
+_VGG_STAGE = 4
+
 
 def _network(workload: workloads.Workload) -> nn.Module:
     """Returns the model on the workload's device, compiled if the workload says so.
@@ -49,7 +52,20 @@ def _wait(workload: workloads.Workload) -> None:
 
 
 def create_model(workload: workloads.Workload) -> nn.Module:
-    """A detector as with published weights: frozen batch norms, untrained stem and first stage."""
+    """A detector without weights, with those layers frozen that are with published weights.
+
+    They are the stem and the first stage of a ResNet-50, with all its batch norms, and the first
+    stage of a VGG16; a MobileNetV3 has none.
+    """
+    if _is_ssd(workload):
+        builder = getattr(torchvision.models.detection, workloads.ARCHITECTURES[workload.detector])
+        classes = workload.classes + 1  # with the background
+        model: nn.Module = builder(
+            weights=None, weights_backbone=None, num_classes=classes, score_thresh=0.0
+        )
+        if workload.detector == "ssd":
+            model.backbone.features[:_VGG_STAGE].requires_grad_(False)
+        return model
     backbone = resnet_fpn_backbone(
         backbone_name="resnet50",
         weights=None,
@@ -68,6 +84,10 @@ def create_model(workload: workloads.Workload) -> nn.Module:
     )
 
 
+def _is_ssd(workload: workloads.Workload) -> bool:
+    return workload.detector in workloads.SIZES
+
+
 def _autocast(workload: workloads.Workload) -> torch.autocast:
     """Returns torch's automatic casts to bfloat16, enabled if the workload has this dtype."""
     return torch.autocast(workload.device, torch.bfloat16, enabled=workload.dtype == "bfloat16")
@@ -77,7 +97,9 @@ def _inputs(workload: workloads.Workload) -> tuple[list[torch.Tensor], list[dict
     images = torch.from_numpy(workload.images()).permute(0, 3, 1, 2).float() / 255.0
     images = images.to(workload.device)
     boxes, labels = (torch.from_numpy(part).to(workload.device) for part in workload.ground_truth())
-    targets = [{"boxes": b, "labels": c.long()} for b, c in zip(boxes, labels, strict=True)]
+    # Only torchvision's SSDs have a background, as their class 0.
+    labels = labels.long() + _is_ssd(workload)
+    targets = [{"boxes": b, "labels": c} for b, c in zip(boxes, labels, strict=True)]
     return list(images.contiguous()), targets
 
 

@@ -5,6 +5,17 @@ import dataclasses
 
 import numpy as np
 
+#: Torchvision's single-stage detectors, by the names of their builders.
+ARCHITECTURES = {
+    "retinanet": "retinanet_resnet50_fpn",
+    "fcos": "fcos_resnet50_fpn",
+    "ssd": "ssd300_vgg16",
+    "ssdlite": "ssdlite320_mobilenet_v3_large",
+}
+
+#: Height and width of the images of the detectors that take only one size.
+SIZES = {"ssd": (300, 300), "ssdlite": (320, 320)}
+
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
@@ -18,7 +29,7 @@ class Workload:
       boxes: the number of ground-truth boxes in an image.
       candidates: the number of boxes that enter NMS.
       dtype: the dtype of the network's computation, float32 or bfloat16.
-      detector: torchvision's detector with a ResNet-50, retinanet or fcos.
+      detector: torchvision's detector, a key of `ARCHITECTURES`.
       arm: the arm of our losses; a peer always has those of the baseline.
       rematerialize: the part that our step recomputes in the backward pass; a peer recomputes
         nothing.

@@ -17,6 +17,7 @@ from experiments.benchmark import (
     detection_metrics,
     exported,
     loss_arms,
+    ours,
     report_cost,
     step_turns,
     timing,
@@ -141,6 +142,21 @@ def test_a_detector_is_timed_where_it_is_part_of_the_work():
         assert beside_peer.with_flags("step").detector == "fcos"
         with pytest.raises(ConfigError, match="--detector=fcos is of step, inference, not of nms"):
             beside_peer.with_flags("nms")
+
+
+@pytest.mark.parametrize(("detector", "size"), [("ssd", (300, 300)), ("ssdlite", (320, 320))])
+def test_detectors_of_one_size_are_timed_at_it(detector, size):
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(detector=detector):
+        workload = beside_peer.with_flags("step")
+        assert (workload.height, workload.width) == size
+        config = ours.configuration(workload)
+        assert config.data.canvases == (size,) and config.model.name == detector
+    with (
+        flagsaver.flagsaver(detector=detector, size="256x256"),
+        pytest.raises(ConfigError, match=f"--detector={detector} only takes images of {size[0]}x"),
+    ):
+        beside_peer.with_flags("step")
 
 
 def test_without_the_peers_environment_one_sentence_says_how_to_make_it():

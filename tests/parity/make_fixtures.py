@@ -43,7 +43,8 @@ SAMPLES = 200
 IMAGENET = {"pixel_mean": (123.675, 116.28, 103.53), "pixel_std": (58.395, 57.12, 57.375)}
 INCEPTION = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
 
-#: name -> (library, count, height and width of the images, how their pixels are normalized)
+#: name -> (library, count, height and width of the images, how their pixels are normalized). The
+#: name ends in a dot and the library if the other library's network has the fixture without.
 BACKBONES: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
     # An odd size: whoever pads the wrong side is found out.
     "resnet18": ("torchvision", (1, 75, 101), IMAGENET),
@@ -57,9 +58,13 @@ BACKBONES: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
     "mobilenetv3_large_100": ("timm", (1, 75, 102), IMAGENET),
     "convnext_tiny": ("torchvision", (1, 64, 96), IMAGENET),
     "convnext_small": ("timm", (1, 64, 96), IMAGENET),
+    "convnext_tiny.timm": ("timm", (1, 64, 96), IMAGENET),
+    "convnext_small.torchvision": ("torchvision", (1, 64, 96), IMAGENET),
     # More patches than the 14 x 14 that there are positions of, and fewer than the 37 x 37.
     "vit_small_patch16_224": ("timm", (1, 240, 256), INCEPTION),
     "vit_small_patch14_dinov2": ("timm", (1, 64, 96), IMAGENET),
+    "vit_base_patch16_224": ("timm", (1, 240, 256), INCEPTION),
+    "vit_base_patch14_dinov2": ("timm", (1, 64, 96), IMAGENET),
 }
 
 # The modules of torchvision that put out C2 to C5, each with the place of its output.
@@ -67,14 +72,16 @@ RESNET_LAYERS = {f"layer{i}": f"{i}" for i in range(1, 5)}
 #: Network -> the module in which they are, and they.
 LAYERS = {
     "mobilenet_v3_large": ("features", {"3": "1", "6": "2", "12": "3", "16": "4"}),
-    "convnext_tiny": ("features", {"1": "1", "3": "2", "5": "3", "7": "4"}),
+    **dict.fromkeys(
+        ("convnext_tiny", "convnext_small"),
+        ("features", {"1": "1", "3": "2", "5": "3", "7": "4"}),
+    ),
 }
 
 # Networks of timm that put out features only when asked, and which they are by their level.
 INTERMEDIATES = {
-    "convnext_small": {2: 0, 3: 1, 4: 2, 5: 3},
-    "vit_small_patch16_224": {4: 11},
-    "vit_small_patch14_dinov2": {4: 11},
+    **{name: {2: 0, 3: 1, 4: 2, 5: 3} for name in ("convnext_tiny", "convnext_small")},
+    **{name: {4: 11} for name in BACKBONES if name.startswith("vit")},
 }
 
 #: Ground truth of an image: boxes (xyxy in pixels) and torchvision's labels (0 is the background).
@@ -256,6 +263,7 @@ def make_backbone(name: str) -> None:
     """The features of C2 to C5 of a classification network."""
     library, shape, pixels = BACKBONES[name]
     fixture = Fixture(name, {"library": library, "seed": SEED, "images": shape, **pixels})
+    name = name.partition(".")[0]
     network: Callable[[torch.Tensor], Any]
     levels: tuple[int, ...] = (2, 3, 4, 5)
     if library == "timm" and name in INTERMEDIATES:

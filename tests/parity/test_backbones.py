@@ -22,8 +22,12 @@ BACKBONES = {
     "mobilenetv3_large_100": "mobilenet_v3_large",
     "convnext_tiny": "convnext_tiny",
     "convnext_small": "convnext_small",
+    "convnext_tiny.timm": "convnext_tiny",
+    "convnext_small.torchvision": "convnext_small",
     "vit_small_patch16_224": "vit_small",
     "vit_small_patch14_dinov2": "dinov2_small",
+    "vit_base_patch16_224": "vit_base",
+    "vit_base_patch14_dinov2": "dinov2_base",
 }
 
 
