@@ -85,8 +85,11 @@ def changes(
     """
     if before.config is None:
         return []
+    epoch: float = experiment.plan.images_per_epoch
+    if "train" in before.data:  # the run's length may be in epochs, and so may have changed
+        epoch *= before.data["train"].images / data["train"].images
     told = [
-        *_schedule_changes(before.config, experiment, step),
+        *_schedule_changes(before.config, round(epoch), experiment, step),
         *_evaluation_changes(before.config, experiment.settings),
     ]
     for split, called, follows in (
@@ -101,8 +104,11 @@ def changes(
     return told
 
 
-def _schedule_changes(before: dict[str, Any], experiment: Experiment, step: int) -> list[str]:
-    options, epoch = experiment.options, experiment.plan.images_per_epoch
+def _schedule_changes(
+    before: dict[str, Any], epoch: int, experiment: Experiment, step: int
+) -> list[str]:
+    """Returns a sentence if the schedule was another one when an epoch had `epoch` images."""
+    options = experiment.options
     then = optimization.in_images(before["schedule"], epoch, options.batch_size)
     old, new, total = then["images"], options.images, options.steps
     if old == new:

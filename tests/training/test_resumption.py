@@ -27,11 +27,13 @@ def experiment_of(config):
     )
 
 
-def told(tmp_path, change=None, data=None, step=12):
+def told(tmp_path, change=None, data=None, step=12, begun_with=lambda config: None):
     """What is told where a run of the tiny configuration goes on, changed, on such data."""
-    configuration.claim_workdir(tmp_path, configuration.to_dict(tiny.get_config()))
+    first, config = tiny.get_config(), tiny.get_config()
+    begun_with(first)
+    begun_with(config)
+    configuration.claim_workdir(tmp_path, configuration.to_dict(first))
     resumption.record_data(tmp_path, DATA)
-    config = tiny.get_config()
     if change is not None:
         change(config)
     return resumption.changes(resumption.read(tmp_path), experiment_of(config), data or DATA, step)
@@ -69,6 +71,23 @@ def test_another_length_is_told_with_the_rate_that_follows(tmp_path):
     assert told(tmp_path, in_epochs, step=0) == [
         "The schedule is now the one for 352 images (before: 192)."
     ]
+
+
+def test_a_run_in_epochs_is_as_long_as_its_data(tmp_path):
+    def in_epochs(config):
+        config.schedule.update({"images": None, "epochs": 2.0})
+
+    assert told(tmp_path, step=0, begun_with=in_epochs) == []
+    # 2 epochs of the 50 images are 13 steps of 8. They had 40 at the beginning, which were 10.
+    then = resumption.Before(
+        resumption.read(tmp_path).config,
+        DATA | {"train": dataclasses.replace(DATA["train"], images=40)},
+    )
+    config = tiny.get_config()
+    in_epochs(config)
+    length, data = resumption.changes(then, experiment_of(config), DATA, 0)
+    assert length == "The schedule is now the one for 104 images (before: 80)."
+    assert "it has 50 images (before: 40)" in data
 
 
 def test_a_run_that_ends_before_where_it_is_has_no_next_step(tmp_path):
