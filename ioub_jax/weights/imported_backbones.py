@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ioub_jax.errors import WeightsError
 from ioub_jax.models.vision_transformer import TRANSFORMERS
 from ioub_jax.weights import backbone_names, mapping, transformer_names
 
@@ -50,7 +51,8 @@ def backbone_variables(
       NaNs, as in torchvision's weights for SSD.
 
     Raises:
-      WeightsError: keys are missing, unexpected or of another shape; the message lists all of them.
+      WeightsError: keys are missing, unexpected or of another shape; the message names the first
+        ones of each kind.
     """
     ignored: tuple[str, ...] = _CLASSIFIERS
     if backbone == "vgg16":
@@ -65,10 +67,13 @@ def backbone_variables(
         state_dict = transformer_names.as_ours(state_dict, math.isqrt(positions))
     if backbone.startswith("convnext"):
         state_dict = _with_pointwise_convolutions(state_dict)
+    torch_key = _key_function(backbone, state_dict)
+    if backbone == "mobilenet_v3_large":
+        _check_tail(state_dict.get(torch_key(("stage7_conv", "kernel"))), template, name)
     return mapping.fill(
         template,
         state_dict,
-        _key_function(backbone, state_dict),
+        torch_key,
         ignored=ignored,
         name=name,
         architecture=backbone,
@@ -78,6 +83,22 @@ def backbone_variables(
 def is_optional(module: str) -> bool:
     """True if a weight file may lack a module of a backbone, which is then initialized randomly."""
     return module in CONVERTED_LAYERS or module.startswith("pyramid")
+
+
+def _check_tail(last_kernel: np.ndarray | None, template: Any, name: str) -> None:
+    """Refuses the weights of a MobileNetV3 with a whole tail for one with a reduced tail.
+
+    Args:
+      last_kernel: the kernel `[out, in, 1, 1]` of the file's last convolution, if it has one.
+      template: the variables of our backbone.
+      name: the name of the weights in the error.
+    """
+    channels = template["params"]["stage7_conv"]["kernel"].shape[2]
+    if last_kernel is not None and last_kernel.ndim == 4 and last_kernel.shape[1] == 2 * channels:
+        raise WeightsError(
+            f"{name} has {2 * channels} channels in its last stage, as classifiers have, but the "
+            f"network has {channels}; set config.model.reduced_tail=False."
+        )
 
 
 def _without_optional(template: Any) -> dict[str, Any]:

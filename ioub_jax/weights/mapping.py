@@ -12,6 +12,9 @@ from ioub_jax.errors import WeightsError
 StateDict = Mapping[str, np.ndarray]
 Path = tuple[str, ...]
 
+# Keys of each kind that an error names.
+_NAMED = 5
+
 
 def fill(
     template: Any,
@@ -37,7 +40,8 @@ def fill(
       `[in, out]`.
 
     Raises:
-      WeightsError: keys are missing, unexpected or of another shape; the message lists all of them.
+      WeightsError: keys are missing, unexpected or of another shape; the message names the first
+        ones of each kind.
     """
     missing, misshaped, used = [], [], set()
 
@@ -57,7 +61,7 @@ def fill(
     known = re.compile("|".join((*ignored, r".*num_batches_tracked$")))
     unexpected = [key for key in state_dict if key not in used and not known.match(key)]
     problems = [
-        f"{kind}: {', '.join(keys)}"
+        f"{kind}: {_first(keys)}"
         for kind, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -71,6 +75,11 @@ def fill(
             f"the configuration describes. Keys {'; '.join(problems)}."
         )
     return variables
+
+
+def _first(keys: Sequence[str]) -> str:
+    left_out = len(keys) - _NAMED
+    return ", ".join(keys[:_NAMED]) + (f" and {left_out} more" if left_out > 0 else "")
 
 
 def _as_ours(value: np.ndarray) -> np.ndarray:

@@ -1,7 +1,11 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ioub_jax.weights import imported_backbones
+from ioub_jax.errors import WeightsError
+from ioub_jax.models.mobilenet import MobileNetV3Large
+from ioub_jax.weights import backbone_names, imported_backbones, mapping
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,27 @@ def test_without_a_usable_classifier_they_are_left_out():
             values, TEMPLATE, backbone="vgg16", name="f.pth"
         )
         assert filled["params"] == {}
+
+
+def test_a_classifiers_mobilenet_is_refused_for_a_reduced_tail():
+    """Torchvision's SSDLite has half the channels in the last stage."""
+    whole, reduced = (
+        jax.eval_shape(
+            lambda network=network: network.init(
+                jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False
+            )
+        )
+        for network in (MobileNetV3Large(), MobileNetV3Large(reduced_tail=True))
+    )
+    state = mapping.collect(
+        jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), whole),
+        backbone_names.mobilenet_key,
+    )
+    arguments = {"backbone": "mobilenet_v3_large", "name": "file.pth"}
+    imported_backbones.backbone_variables(state, whole, **arguments)
+    with pytest.raises(WeightsError) as error:
+        imported_backbones.backbone_variables(state, reduced, **arguments)
+    assert str(error.value) == (
+        "file.pth has 160 channels in its last stage, as classifiers have, but the network has 80; "
+        "set config.model.reduced_tail=False."
+    )

@@ -48,3 +48,11 @@ def test_every_key_that_does_not_fit_is_listed():
     assert "unexpected: extra.weight;" in message
     assert "norm.mean (6,) instead of (5,)" in message
     assert "fc.weight" not in message and "num_batches_tracked" not in message
+
+
+def test_of_many_keys_the_first_are_named():
+    many = {f"extra.{i}": np.ones(1) for i in range(7)}
+    with pytest.raises(WeightsError) as error:
+        fill(state_dict(**many))
+    listed = ", ".join(f"extra.{i}" for i in range(5))
+    assert str(error.value).endswith(f" Keys unexpected: {listed} and 2 more.")
