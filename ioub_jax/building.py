@@ -12,7 +12,7 @@ import ml_collections
 import optax
 
 from ioub_jax import configs, files, log_lines
-from ioub_jax.configs import refusals, unused
+from ioub_jax.configs import advice, refusals
 from ioub_jax.data.sources.class_order import with_classes
 from ioub_jax.data.sources.example import Source
 from ioub_jax.detectors import Detector
@@ -118,7 +118,7 @@ def build(
     if hosts.is_first():
         limit = placed.detector.options.max_detections
         for warning in [
-            *unused.warnings(config),
+            *advice.warnings(config),
             *updates.warnings,
             *shared_image_parts.shared_image_warnings(config, train_data, val_data),
             *metric_parts.limit_warnings(val_data, chosen, limit).values(),

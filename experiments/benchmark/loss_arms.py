@@ -78,5 +78,7 @@ def flag(arm: str, keys: dict[str, Any]) -> str:
       arm: the name of the arm.
       keys: the keys of `loss` with their values.
     """
-    settings = (f"loss.{key}={str(value).replace(' ', '')}" for key, value in keys.items())
+    settings = [f"loss.{key}={str(value).replace(' ', '')}" for key, value in keys.items()]
+    if keys.get("classification.name") in ("rank_and_sort", "bucketed_rank_and_sort"):
+        settings.append("evaluation.score_threshold=0.0")  # their scores are low
     return f"--arm={arm}: {' '.join(settings)}".rstrip()

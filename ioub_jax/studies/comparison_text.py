@@ -29,6 +29,8 @@ def title_of(arms: Sequence[str]) -> str:
     """The heading of a report on arms, the reference first."""
     if len(arms) > MOST_IN_PAIRS:
         return f"{len(arms) - 1} arms against {arms[0]}"
+    if len(arms) == 1:
+        return f"The arm {arms[0]}"
     return " against ".join((", ".join(arms[1:]), arms[0]))
 
 

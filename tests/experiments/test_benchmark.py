@@ -242,6 +242,10 @@ def test_arms_of_the_league_are_losses_that_can_be_configured():
         "--arm=focaler: loss.localization.focaler=(0.0,0.95)"
     )
     assert loss_arms.flag("baseline", {}) == "--arm=baseline:"
+    ranks = {"classification.name": "rank_and_sort"}
+    assert loss_arms.flag("ranks", ranks) == (
+        "--arm=ranks: loss.classification.name=rank_and_sort evaluation.score_threshold=0.0"
+    )
     for arm, keys in loss_arms.ALL.items():
         _, change = arm_settings.arm_of_settings(loss_arms.flag(arm, keys)[6:], "--arm")
         config = tiny.get_config("baseline")

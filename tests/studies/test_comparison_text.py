@@ -148,6 +148,7 @@ def test_scores_of_many_arms_are_grouped():
 
 def test_only_a_few_arms_are_named_in_the_title():
     assert comparison_text.title_of(["a", "b", "c"]) == "b, c against a"
+    assert comparison_text.title_of(["a"]) == "The arm a"
     assert comparison_text.title_of(["a", *"bcdefghi"]) == "8 arms against a"
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from ioub_jax import configs
-from ioub_jax.configs import keys, unused
+from ioub_jax.configs import advice, keys
 
 #: Keys and values that are set -> what is said of them, for a RetinaNet on `shapes`.
 SET = [
@@ -55,7 +55,7 @@ def test_a_key_that_another_one_leaves_unused_is_told(changes, sentence):
     config = configs.load("shapes_retinanet")
     for name, value in changes.items():
         config.update_from_flattened_dict({name: value})
-    assert unused.warnings(config) == ([] if sentence is None else [sentence])
+    assert advice.warnings(config) == ([] if sentence is None else [sentence])
 
 
 def test_lists_from_json_are_the_tuples_of_the_defaults():
@@ -64,15 +64,15 @@ def test_lists_from_json_are_the_tuples_of_the_defaults():
     config.schedule.name = "cosine"
     with config.unlocked():
         config.schedule.decay_at = list(default)
-    assert unused.warnings(config) == []
+    assert advice.warnings(config) == []
 
 
 def test_the_quality_of_a_family_without_one():
     config = configs.load("shapes_dense:fcos")
-    assert unused.warnings(config) == []
+    assert advice.warnings(config) == []
     config.loss.quality.target = "none"
     config.evaluation.score_exponents = (0.5, 0.5)
-    assert unused.warnings(config) == [
+    assert advice.warnings(config) == [
         "evaluation.score_exponents is (0.5, 0.5), which has no effect: loss.quality.target is "
         "'none'."
     ]
@@ -83,17 +83,32 @@ def test_a_detector_of_a_user_has_the_keys_that_all_share():
     config.model.name = "mine"
     config.optimizer.name = "adamw"
     config.optimizer.momentum = 0.5
-    (sentence,) = unused.warnings(config)
+    (sentence,) = advice.warnings(config)
     assert sentence.startswith("optimizer.momentum is 0.5,")
 
 
 @pytest.mark.parametrize("name", configs.recipes())
 def test_no_recipe_sets_a_key_without_effect(name):
-    assert unused.warnings(configs.load(name)) == []
+    assert advice.warnings(configs.load(name)) == []
 
 
 def test_the_table_names_keys():
     known = {key.name for key in keys.KEYS}
-    for use in unused._USES:
+    for use in advice._USES:
         assert use.names
         assert {*use.names, *use.deciders} <= known
+
+
+@pytest.mark.parametrize("loss", ["rank_and_sort", "bucketed_rank_and_sort"])
+def test_a_threshold_above_the_scores_is_told(loss):
+    config = configs.load("shapes_retinanet:baseline")
+    config.loss.classification.name = loss
+    assert advice.warnings(config) == [
+        f"loss.classification.name is '{loss}', which orders scores but leaves them low, so "
+        "evaluation.score_threshold=0.05 may leave out most detections; set it to 0."
+    ]
+    config.evaluation.score_threshold = 0.0
+    assert advice.warnings(config) == []
+    config.loss.classification.name = "average_lrp"
+    config.evaluation.score_threshold = 0.05
+    assert advice.warnings(config) == []

@@ -1,4 +1,4 @@
-"""Keys that are set without effect, since another key selects what does not use them."""
+"""What is told of configurations that are possible, but rarely meant."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -106,15 +106,38 @@ _USES = (
 )
 
 
-def warnings(config: ml_collections.ConfigDict) -> list[str]:
-    """A sentence for each key that differs from its default, but has no effect.
+#: Losses whose value depends only on the order of scores, so that all scores remain low.
+_ORDERING = ("rank_and_sort", "bucketed_rank_and_sort")
 
-    Of the hyperparameters of losses, most are refused by a loss that does not have them.
+
+def warnings(config: ml_collections.ConfigDict) -> list[str]:
+    """A sentence for each key without effect, and for a threshold above most scores.
 
     Args:
       config: the whole configuration, which `refusals.check` has accepted.
     """
     values = flat(config)
+    return [*_without_effect(values), *_above_the_scores(values)]
+
+
+def _above_the_scores(values: Values) -> list[str]:
+    """A sentence for a score threshold that leaves out most detections."""
+    loss = values.get("loss.classification.name")
+    threshold = values.get("evaluation.score_threshold", 0.0)
+    if loss not in _ORDERING or threshold <= 0.0:
+        return []
+    return [
+        f"loss.classification.name is {shown(loss)}, which orders scores but leaves them low, so "
+        f"evaluation.score_threshold={threshold:g} may leave out most detections; set it to 0."
+    ]
+
+
+def _without_effect(values: Values) -> list[str]:
+    """A sentence for each key that differs from its default, but has no effect.
+
+    Another key selects what does not use it. Of the hyperparameters of losses, most are refused by
+    a loss that does not have them.
+    """
     defaults = _defaults(values["model.name"])
     return [
         f"{name} is {shown(values[name])}, which has no effect: {_why(deciders, values)}."
