@@ -11,26 +11,27 @@ from jax.typing import ArrayLike
 
 from ioub_jax.boxes import as_int32, at_least_float32
 
-_IGNORED = -2
+#: The label of anchors without a loss.
+IGNORED = -2
 
 
 def one_hot_and_counted(labels: ArrayLike, num_classes: int) -> tuple[jax.Array, jax.Array]:
     """Masks `[..., C]` of the matched class of each positive, and of the entries with a loss."""
     labels = as_int32(labels)
     one_hot = jax.nn.one_hot(labels, num_classes, dtype=jnp.bool_)
-    counted = jnp.broadcast_to((labels != _IGNORED)[..., None], one_hot.shape)
+    counted = jnp.broadcast_to((labels != IGNORED)[..., None], one_hot.shape)
     return one_hot, counted
 
 
 def without(labels: ArrayLike, where: ArrayLike | None) -> jax.Array:
     """The labels as int32, with -2 (ignored) where the mask `where` is False."""
     labels = as_int32(labels)
-    return labels if where is None else jnp.where(jnp.asarray(where, bool), labels, _IGNORED)
+    return labels if where is None else jnp.where(jnp.asarray(where, bool), labels, IGNORED)
 
 
 def without_ignored(logits: jax.Array, labels: ArrayLike) -> jax.Array:
     """The logits `[..., C]`, with 0 for ignored anchors: a gradient of 0 times NaN would be NaN."""
-    return jnp.where((as_int32(labels) != _IGNORED)[..., None], logits, 0.0)
+    return jnp.where((as_int32(labels) != IGNORED)[..., None], logits, 0.0)
 
 
 def softplus_of_both_signs(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

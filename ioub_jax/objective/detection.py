@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ioub_jax import losses
+from ioub_jax.losses.sigmoids import IGNORED
 from ioub_jax.matching import Matches
 from ioub_jax.objective.box_quality import (
     Others,
@@ -38,8 +39,6 @@ from ioub_jax.objective.weights import (
     matched_scores,
     with_wise_weights,
 )
-
-_IGNORED = -2  # the label of anchors without a loss
 
 
 class Objective(NamedTuple):
@@ -112,7 +111,7 @@ def detection_objective(
     box_weights = localization_weights(of_boxes, w_loc, options.localization)
 
     positives = jnp.sum(scalars.positive, axis=1, dtype=jnp.float32)
-    are_counted = jnp.any(matches.labels != _IGNORED, axis=1)
+    are_counted = jnp.any(matches.labels != IGNORED, axis=1)
     scales, moving_average = _image_scales(
         positives, are_counted, options.normalizer, moving_average
     )

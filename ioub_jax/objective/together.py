@@ -9,7 +9,7 @@ from ioub_jax.losses.gradient_harmonizing import (
     weights_of_bins,
     weights_of_entries,
 )
-from ioub_jax.losses.sigmoids import softplus_of_both_signs
+from ioub_jax.losses.sigmoids import IGNORED, softplus_of_both_signs
 from ioub_jax.objective.entries import Sigmoids
 from ioub_jax.objective.options import ClassificationOptions
 from ioub_jax.objective.per_anchor import Labeled, PerAnchor
@@ -59,7 +59,8 @@ def ghm_sums(logits: Labeled, options: ClassificationOptions) -> jax.Array:
     """
     levels = [level for level in logits if isinstance(level, Sigmoids)]
     counts = sum(
-        counts_of_bins(_gradient_norms(level), level.labels != -2, options.bins) for level in levels
+        counts_of_bins(_gradient_norms(level), level.labels != IGNORED, options.bins)
+        for level in levels
     )
     of_bins, _ = weights_of_bins(jnp.asarray(counts), None, 0.0)
     # For the gradient, only the logit and the label of an entry are kept in memory.
@@ -71,7 +72,7 @@ def _ghm_level_sums(level: Sigmoids, of_bins: jax.Array) -> jax.Array:
     """Returns GHM-C of one level's sigmoids, summed over each image: `[B]`."""
     cross_entropy, _ = softplus_of_both_signs(_wrong(level))
     values = weights_of_entries(_gradient_norms(level), of_bins) * cross_entropy
-    values = jnp.where(level.labels != -2, values, 0.0)
+    values = jnp.where(level.labels != IGNORED, values, 0.0)
     return jnp.sum(values, axis=tuple(range(1, values.ndim)))
 
 
