@@ -55,6 +55,24 @@ def test_the_seconds_are_those_of_the_baseline_times_the_ratio(section):
         assert cells[-1] == f"{ratio * times['baseline, s a step']:.3f}", arm
 
 
+def test_the_thresholds_are_those_of_the_evaluations():
+    arms = json.loads((RESULTS / "league" / "score_threshold.json").read_text())
+    found = rows("Score thresholds")
+    assert found.keys() == arms.keys()
+    report = json.loads((RESULTS / "league" / "report.json").read_text())["arms"]
+    for arm, cells in found.items():
+        values = {name: sum(seeds) / len(seeds) for name, seeds in arms[arm].items()}
+        assert cells == [
+            f"{values['highest score']:.2f}",
+            f"{values['detections per image at 0.05']:.1f}",
+            f"{values['AP at 0.05']:.3f}",
+            f"{values['AP at 0']:.3f}",
+        ]
+        # The arms of Rank & Sort have the threshold 0 in the league, all others .05.
+        evaluated = "AP at 0" if arm.endswith("rank_and_sort") else "AP at 0.05"
+        assert report[arm]["metrics"]["AP"]["mean"] == pytest.approx(values[evaluated])
+
+
 def test_every_arm_has_a_row():
     arms = json.loads((RESULTS / "league" / "report.json").read_text())["arms"]
     assert {*arms} == {arm for section in SHAPES for arm in rows(section)}
@@ -66,7 +84,7 @@ def test_the_readme_has_figures_of_the_page():
     readme = (tiny.ROOT / "README.md").read_text()
     section = readme.partition("## Comparison of the losses")[2].partition("\n## ")[0]
     found = re.findall(r"^\| [^|]+ \| ([^|]*) \| ([\d.]+) \| ([\d.]+) \|$", section, re.MULTILINE)
-    assert len(found) == 9  # and the baseline, which has no difference
+    assert len(found) == 10  # and the baseline, which has no difference
     known = [cells for name in SHAPES for cells in rows(name).values()]
     known = {(cells[5].strip(), cells[1], cells[2]) for cells in known}
     assert {(told.strip(), *others) for told, *others in found} <= known
