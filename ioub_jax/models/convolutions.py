@@ -5,7 +5,7 @@ gradient. With enough channels, any direct convolution is slower than Winograd's
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -13,12 +13,9 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from ioub_jax.models import winograd
+from ioub_jax.models.grouped_convolutions import grouped_convolution_by_xla
+from ioub_jax.models.kernel_windows import Padding, pads_of, windows_of
 from ioub_jax.models.winograd import Maps
-
-#: 'symmetric' pads by half the kernel on every side. 'same' pads like TensorFlow's 'SAME': with
-#: stride 2 and an even size, by one row and one column less at the top and left. Outputs of both
-#: have the same size.
-Padding = Literal["symmetric", "same"]
 
 #: Algorithms by which a CPU computes a convolution and its gradients.
 Algorithm = Literal["winograd_4x4", "winograd_2x2", "patches", "direct"]
@@ -38,9 +35,6 @@ _LEAST_TILES_4X4, _LEAST_TILES_2X2 = 24, 4
 # Size and number of the blocks of rows in which a kernel gradient is summed.
 _PLACES_OF_A_BLOCK = 1024
 _MOST_BLOCKS = 4
-
-# Number of arrays that are added in one expression when a depthwise gradient is summed.
-_MOST_SUMMANDS = 16
 
 
 def algorithm_on_cpu(maps: Maps, kernel: jax.Array, *, stride: int) -> Algorithm:
@@ -255,7 +249,7 @@ def _by_patches(maps: Maps, kernel: jax.Array, *, stride: int, padding: Padding)
 
 def _patches(x: jax.Array, size: int, stride: int, padding: Padding) -> jax.Array:
     """`[B, H, W, C]` -> `[B, ceil(H/stride), ceil(W/stride), size * size * C]`."""
-    windows = (window for _, _, window in _windows(x, size, stride, padding))
+    windows = (window for _, _, window in windows_of(x, size, stride, padding))
     return jnp.concatenate(list(windows), axis=-1)
 
 
@@ -292,7 +286,7 @@ def _kernel_gradient_in_blocks(
     """The kernel gradient, as a sum over up to four blocks of rows of the output."""
     size, (batch, height, width, _) = kernel.shape[0], gradient.shape
     blocks = min(_MOST_BLOCKS, height, -(-batch * height * width // _PLACES_OF_A_BLOCK))
-    x = jnp.pad(x, [(0, 0), *_pads(x.shape[1:3], size, stride, padding), (0, 0)])
+    x = jnp.pad(x, [(0, 0), *pads_of(x.shape[1:3], size, stride, padding), (0, 0)])
     total = jnp.zeros_like(kernel)
     rows = -(-height // blocks)
     for first in range(0, height, rows):
@@ -306,156 +300,3 @@ def _kernel_gradient_in_blocks(
 
         total = total + jax.linear_transpose(convolve, kernel)(block)[0]
     return total
-
-
-def grouped_convolution_by_xla(
-    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
-) -> jax.Array:
-    """`[B, H, W, C]`, `[k, k, C / groups, F]` -> `[B, ceil(H/stride), ceil(W/stride), F]`."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        _pads(x.shape[1:3], kernel.shape[0], stride, padding),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def dilated_convolution(
-    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, dilation: int
-) -> jax.Array:
-    """A convolution like `grouped_convolution_by_xla`, with a dilation and symmetric padding."""
-    pad = dilation * (kernel.shape[0] // 2)
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(pad, pad)] * 2,
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def grouped_convolution_by_shifts(
-    x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, padding: Padding
-) -> jax.Array:
-    """The result of `grouped_convolution_by_xla`, as a sum over the k * k places of the kernel."""
-    size, _, inputs, features = kernel.shape
-    if inputs == 1 and features == groups:
-        return _depthwise(x, kernel, stride, padding)
-    # Groups come first, so that every place is one batched matrix product.
-    x = jnp.moveaxis(x.reshape(*x.shape[:3], groups, inputs), 3, 0)
-    kernel = kernel.reshape(size, size, inputs, groups, features // groups)
-    windows = _windows(x, size, stride, padding)
-    terms = (jnp.einsum("gbhwi,igo->gbhwo", window, kernel[i, j]) for i, j, window in windows)
-    y = jnp.moveaxis(functools.reduce(jnp.add, terms), 0, 3)
-    return y.reshape(*y.shape[:3], features)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """`[B, H, W, C]`, `[k, k, 1, C]` -> `[B, ceil(H/stride), ceil(W/stride), C]`."""
-    return _sum_of_shifts(_windows(x, kernel.shape[0], stride, padding), kernel)
-
-
-def _sum_of_shifts(windows: Iterator[tuple[int, int, jax.Array]], kernel: jax.Array) -> jax.Array:
-    # Slices keep the axes, so that each term of the kernel is [1, 1, 1, C].
-    terms = (window * kernel[i : i + 1, j : j + 1] for i, j, window in windows)
-    return functools.reduce(jnp.add, terms)
-
-
-def _depthwise_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _depthwise(x, kernel, stride, padding), (x, kernel)
-
-
-def _depthwise_backward(
-    stride: int, padding: Padding, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The gradients with respect to `x` and to the kernel.
-
-    The gradients that jax derives take 5 to 15 times as long: they are a sum of k * k padded
-    arrays, in which every number is tested for the padding, and k * k sums over places that are not
-    vectorized.
-    """
-    x, kernel = kept
-    size = kernel.shape[0]
-    pads = _pads(x.shape[1:3], size, stride, padding)
-    # The gradient is spread out by the stride, with zeros in between. The gradient with respect to
-    # `x` is then a convolution with the rotated kernel.
-    spread = [
-        (size - 1 - before, length - (places - 1) * stride - 1 + before, stride - 1)
-        for (before, _), length, places in zip(pads, x.shape[1:3], gradient.shape[1:3], strict=True)
-    ]
-    zero = jnp.zeros((), gradient.dtype)
-    spread_out = jax.lax.pad(gradient, zero, [(0, 0, 0), *spread, (0, 0, 0)])
-    by_x = _sum_of_shifts(_valid_windows(spread_out, (size, size), 1), kernel[::-1, ::-1])
-    return by_x, _kernel_gradient_of_depthwise(x, gradient, kernel, stride, pads)
-
-
-_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _kernel_gradient_of_depthwise(
-    x: jax.Array,
-    gradient: jax.Array,
-    kernel: jax.Array,
-    stride: int,
-    pads: list[tuple[int, int]],
-) -> jax.Array:
-    size, height = kernel.shape[0], gradient.shape[1]
-    x = jnp.pad(x, [(0, 0), *pads, (0, 0)]).astype(jnp.float32)
-    gradient = gradient.astype(jnp.float32)
-    # Blocks of rows are added elementwise, which is vectorized; the result is summed over places.
-    blocks = min(height, _MOST_SUMMANDS)
-    rows = -(-height // blocks)
-    gradient = jnp.pad(gradient, [(0, 0), (0, blocks * rows - height), (0, 0), (0, 0)])
-    x = jnp.pad(x, [(0, 0), (0, (blocks * rows - height) * stride), (0, 0), (0, 0)])
-    seen = x.shape[1] - size + 1
-
-    def of_row(i: jax.Array) -> jax.Array:
-        """The gradient with respect to row `i` of the kernel, `[k, C]`."""
-        below = jax.lax.dynamic_slice_in_dim(x, i, seen, axis=1)
-        places = []
-        for _, _, window in _valid_windows(below, (1, size), stride):
-            product = window * gradient
-            summands = (product[:, rows * n : rows * (n + 1)] for n in range(blocks))
-            places.append(jnp.sum(functools.reduce(jnp.add, summands), (0, 1, 2)))
-        return jnp.stack(places)
-
-    # XLA for CPUs would recompute the operands of a product for each of its uses, except in a loop.
-    by_kernel = jax.lax.map(of_row, jnp.arange(size))
-    return by_kernel.reshape(kernel.shape).astype(kernel.dtype)
-
-
-def _pads(
-    sizes: tuple[int, ...], kernel: int, stride: int, padding: Padding
-) -> list[tuple[int, int]]:
-    """The numbers of rows and of columns to add before and after."""
-    if padding == "symmetric":
-        return [(kernel // 2, kernel // 2)] * 2
-    strides = (stride, stride)
-    return [(a, b) for a, b in jax.lax.padtype_to_pads(sizes, (kernel, kernel), strides, "SAME")]
-
-
-def _windows(
-    x: jax.Array, kernel: int, stride: int, padding: Padding
-) -> Iterator[tuple[int, int, jax.Array]]:
-    """Each place (i, j) of the kernel and its window of `[..., H, W, C]`."""
-    pads = _pads(x.shape[-3:-1], kernel, stride, padding)
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + pads + [(0, 0)])
-    return _valid_windows(x, (kernel, kernel), stride)
-
-
-def _valid_windows(
-    x: jax.Array, kernel: tuple[int, int], stride: int
-) -> Iterator[tuple[int, int, jax.Array]]:
-    """The windows as in `_windows`, without padding, for a kernel of the given rows and columns."""
-    # The numbers of rows and columns at which windows may begin.
-    rows, columns = (size - k + 1 for size, k in zip(x.shape[-3:-1], kernel, strict=True))
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            yield i, j, x[..., i : i + rows : stride, j : j + columns : stride, :]

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from ioub_jax.models import convolutions
-from ioub_jax.models.convolutions import Maps, Padding
+from ioub_jax.models import convolutions, grouped_convolutions
+from ioub_jax.models.kernel_windows import Padding
+from ioub_jax.models.winograd import Maps
 
 #: 'layer_norm' is the only norm of ConvNeXt and vision transformers, and of no other network.
 Norm = Literal["frozen_bn", "batch_norm", "group_norm", "layer_norm"]
@@ -260,7 +261,7 @@ def _grouped(
     x: jax.Array, kernel: jax.Array, *, stride: int, groups: int, dilation: int, padding: Padding
 ) -> jax.Array:
     if dilation > 1:
-        return convolutions.dilated_convolution(
+        return grouped_convolutions.dilated_convolution(
             x, kernel, stride=stride, groups=groups, dilation=dilation
         )
     # XLA is slow on CPUs: compared with shifts, the gradient of a layer of ResNeXt takes 10 to 40
@@ -268,8 +269,8 @@ def _grouped(
     by_shifts, by_xla = (
         functools.partial(function, stride=stride, groups=groups, padding=padding)
         for function in (
-            convolutions.grouped_convolution_by_shifts,
-            convolutions.grouped_convolution_by_xla,
+            grouped_convolutions.grouped_convolution_by_shifts,
+            grouped_convolutions.grouped_convolution_by_xla,
         )
     )
     y: jax.Array = jax.lax.platform_dependent(x, kernel, cpu=by_shifts, default=by_xla)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ioub_jax import models
-from ioub_jax.models import convnext, convolutions, patches
+from ioub_jax.models import convnext, grouped_convolutions, patches
 from tests.models import frozen
 
 
@@ -71,8 +71,8 @@ def test_the_gradient_of_a_seven_by_seven_depthwise_convolution_is_that_of_xla()
 
         return jax.jit(jax.grad(loss, argnums=(0, 1)))(x, kernel)
 
-    ours = gradients(convolutions.grouped_convolution_by_shifts)
-    theirs = gradients(convolutions.grouped_convolution_by_xla)
+    ours = gradients(grouped_convolutions.grouped_convolution_by_shifts)
+    theirs = gradients(grouped_convolutions.grouped_convolution_by_xla)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.ad_checkpoint import checkpoint_name
 
-from ioub_jax.models import convolutions, layers
+from ioub_jax.models import convolutions, grouped_convolutions, layers
 from ioub_jax.weights.published import find_weights
 from ioub_jax.weights.weight_files import read_state_dict
 
@@ -222,8 +222,8 @@ def test_both_forms_of_the_grouped_convolution_are_equal(size, kernel, stride, s
     ours, theirs = (
         value_and_gradients(function, x, weights, stride=stride, groups=groups, padding=padding)
         for function in (
-            convolutions.grouped_convolution_by_shifts,
-            convolutions.grouped_convolution_by_xla,
+            grouped_convolutions.grouped_convolution_by_shifts,
+            grouped_convolutions.grouped_convolution_by_xla,
         )
     )
     rows, columns = (-(-pixels // stride) for pixels in size)
@@ -243,7 +243,7 @@ def test_gradient_of_a_depthwise_convolution_by_hand():
     kernel = jnp.zeros((3, 3, 1, 1)).at[1, :, 0, 0].set(jnp.array([5.0, 6.0, 7.0]))
     _, pullback = jax.vjp(
         functools.partial(
-            convolutions.grouped_convolution_by_shifts, stride=1, groups=1, padding="same"
+            grouped_convolutions.grouped_convolution_by_shifts, stride=1, groups=1, padding="same"
         ),
         x,
         kernel,
@@ -259,7 +259,7 @@ def test_the_gradient_of_a_depthwise_convolution_is_summed_in_float32():
     kernel = jnp.ones((1, 1, 1, 1), jnp.bfloat16)
     gradient = jax.grad(
         lambda kernel: jnp.sum(
-            convolutions.grouped_convolution_by_shifts(
+            grouped_convolutions.grouped_convolution_by_shifts(
                 x, kernel, stride=1, groups=1, padding="same"
             ),
             dtype=jnp.float32,
