@@ -60,6 +60,7 @@ def test_a_training_gives_what_it_trained(trained):
     assert not (workdir / "parts.json").exists()
 
 
+@pytest.mark.slow
 def test_validation_losses_by_a_moving_average_are_those_of_any_batch_size(tmp_path):
     """Of the batches that are evaluated, not of those that the average was taken over."""
 

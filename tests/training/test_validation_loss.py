@@ -1,15 +1,18 @@
 """The losses on validation images: those of the objective, of every image once."""
 
 import functools
+import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ioub_jax.data.batching import assemble_batch, without_fillers
 from ioub_jax.data.sources.example import create_example
+from ioub_jax.detectors import Carried
 from ioub_jax.from_config import data_parts, loading_parts, training_parts
-from ioub_jax.training import evaluator
+from ioub_jax.training import evaluator, loop
 from tests import tiny
 
 
@@ -27,6 +30,17 @@ def test_a_filling_image_is_one_region_to_ignore():
     assert changed["boxes"][0].tolist() == batch["boxes"][0].tolist()
     assert (changed["boxes"][1, 0] == (-1e4, -1e4, 1e5, 1e5)).all()
     assert batch["ignored"].sum() == 0  # the batch itself stays
+
+
+def test_a_moving_average_is_that_of_the_batches_that_are_evaluated():
+    """80 positives in a batch of 16 images are 20 in one of 4; nothing else changes."""
+    run = types.SimpleNamespace(
+        options=types.SimpleNamespace(evaluation_batch_size=4, batch_size=16),
+        state=types.SimpleNamespace(carried=Carried(jnp.float32(3.0), jnp.float32(80.0))),
+    )
+    carried = loop.Run._carried_to_evaluate(run)
+    assert carried.moving_average == 20.0
+    assert carried.w_loc == 3.0
 
 
 @pytest.fixture(scope="module")
