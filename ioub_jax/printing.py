@@ -1,6 +1,7 @@
 """Names from users' data, made printable for terminals, tables and pictures."""
 
 import unicodedata
+from collections.abc import Sequence
 
 # Characters that join or separate letters in some scripts; they are not control characters.
 _HARMLESS = {"\u200c", "\u200d"}
@@ -22,6 +23,12 @@ def _printable(letter: str) -> str:
     if letter.isprintable() or letter in _HARMLESS or unicodedata.category(letter) == "Zs":
         return letter
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The names in one line, after the first `most` of them only their number."""
+    told = ", ".join(names[:most])
+    return told if len(names) <= most else f"{told} and {len(names) - most:,} more"
 
 
 def printable_lines(text: str) -> str:

@@ -59,7 +59,7 @@ ALLOWED = {
         "objective",
         "postprocess",
     },
-    "weights": {"errors", "caches", "configs", "detectors", "models"},
+    "weights": {"errors", "caches", "configs", "detectors", "models", "printing"},
     "workdirs": {"errors", "files", "data", "devices"},
     "training": {
         "data",
@@ -85,6 +85,7 @@ ALLOWED = {
         "evaluation",
         "key_names",
         "losses",
+        "printing",
         "training",
         "workdirs",
     },

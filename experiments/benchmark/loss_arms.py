@@ -7,6 +7,8 @@ or 1 if none is known.
 
 from typing import Any
 
+from ioub_jax.configs import advice
+
 #: The first arm, with which the others are compared, and whose gradient they should keep.
 BASELINE = "baseline"
 
@@ -79,6 +81,6 @@ def flag(arm: str, keys: dict[str, Any]) -> str:
       keys: the keys of `loss` with their values.
     """
     settings = [f"loss.{key}={str(value).replace(' ', '')}" for key, value in keys.items()]
-    if keys.get("classification.name") in ("rank_and_sort", "bucketed_rank_and_sort"):
-        settings.append("evaluation.score_threshold=0.0")  # their scores are low
+    if keys.get("classification.name") in advice.LOW_SCORES:
+        settings.append("evaluation.score_threshold=0.0")
     return f"--arm={arm}: {' '.join(settings)}".rstrip()

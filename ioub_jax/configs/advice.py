@@ -106,8 +106,8 @@ _USES = (
 )
 
 
-#: Losses whose value depends only on the order of scores, so that all scores remain low.
-_ORDERING = ("rank_and_sort", "bucketed_rank_and_sort")
+#: Classification losses whose scores stay near those of an untrained detector in short runs.
+LOW_SCORES = ("rank_and_sort", "bucketed_rank_and_sort")
 
 
 def warnings(config: ml_collections.ConfigDict) -> list[str]:
@@ -124,7 +124,7 @@ def _above_the_scores(values: Values) -> list[str]:
     """A sentence for a score threshold that leaves out most detections."""
     loss = values.get("loss.classification.name")
     threshold = values.get("evaluation.score_threshold", 0.0)
-    if loss not in _ORDERING or threshold <= 0.0:
+    if loss not in LOW_SCORES or threshold <= 0.0:
         return []
     return [
         f"loss.classification.name is {shown(loss)}, which orders scores but leaves them low, so "

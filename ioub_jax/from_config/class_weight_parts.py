@@ -10,6 +10,7 @@ from ioub_jax import losses
 from ioub_jax.data.sources import Source
 from ioub_jax.errors import ConfigError
 from ioub_jax.from_config import sampling_parts
+from ioub_jax.printing import listed
 
 _KEY = "loss.classification.class_weights"
 _BETA_KEY = "effective_number_beta"
@@ -45,8 +46,8 @@ def class_weights_of(
     if len(values) != len(source.classes):
         raise ConfigError(
             f"{_KEY} has {len(values)} numbers for the {len(source.classes)} classes "
-            f"{_listed(source.classes)}; give one for each of them in this order, or by name, such "
-            f"as {source.classes[0]}=2.0."
+            f"{listed(source.classes, _MOST_TOLD)}; give one for each of them in this order, or by "
+            f"name, such as {source.classes[0]}=2.0."
         )
     return dict(zip(source.classes, map(float, values), strict=True))
 
@@ -74,18 +75,13 @@ def _by_name(values: Sequence[str], classes: Sequence[str]) -> dict[str, float]:
             meant = f", perhaps meant as {near[0]!r}" if near else ""
             raise ConfigError(
                 f"{_KEY} names {name!r}{meant}, which is not a class of the training data; its "
-                f"classes are {_listed(classes)}."
+                f"classes are {listed(classes, _MOST_TOLD)}."
             )
         if name in named:
             raise ConfigError(f"{_KEY} names {name!r} twice; give each class one weight.")
         named.add(name)
         weights[name] = float(number)
     return weights
-
-
-def _listed(names: Sequence[str]) -> str:
-    told = ", ".join(names[:_MOST_TOLD])
-    return told if len(names) <= _MOST_TOLD else f"{told} and {len(names) - _MOST_TOLD:,} more"
 
 
 def with_class_weights(config: Any, weights: Mapping[str, float] | None) -> Any:

@@ -69,7 +69,7 @@ def backbone_variables(
         state_dict = _with_pointwise_convolutions(state_dict)
     torch_key = _key_function(backbone, state_dict)
     if backbone == "mobilenet_v3_large":
-        _check_tail(state_dict.get(torch_key(("stage7_conv", "kernel"))), template, name)
+        _check_tail(state_dict, template, torch_key, name)
     return mapping.fill(
         template,
         state_dict,
@@ -85,16 +85,26 @@ def is_optional(module: str) -> bool:
     return module in CONVERTED_LAYERS or module.startswith("pyramid")
 
 
-def _check_tail(last_kernel: np.ndarray | None, template: Any, name: str) -> None:
+def _check_tail(
+    state_dict: mapping.StateDict,
+    template: Any,
+    torch_key: Callable[[mapping.Path], str],
+    name: str,
+) -> None:
     """Refuses the weights of a MobileNetV3 with a whole tail for one with a reduced tail.
 
-    Args:
-      last_kernel: the kernel `[out, in, 1, 1]` of the file's last convolution, if it has one.
-      template: the variables of our backbone.
-      name: the name of the weights in the error.
+    A network that is narrower than the file everywhere is none with a reduced tail.
     """
-    channels = template["params"]["stage7_conv"]["kernel"].shape[2]
-    if last_kernel is not None and last_kernel.ndim == 4 and last_kernel.shape[1] == 2 * channels:
+
+    def shapes(module: str) -> list[tuple[int, ...]]:
+        """The shapes of a kernel, `[out, in, height, width]`, in the file and in our backbone."""
+        theirs = state_dict.get(torch_key((module, "kernel")))
+        height, width, inputs, outputs = template["params"][module]["kernel"].shape
+        return [() if theirs is None else theirs.shape, (outputs, inputs, height, width)]
+
+    stem, ours = shapes("stem_conv")
+    last, (_, channels, *_) = shapes("stage7_conv")
+    if stem == ours and len(last) == 4 and last[1] == 2 * channels:
         raise WeightsError(
             f"{name} has {2 * channels} channels in its last stage, as classifiers have, but the "
             f"network has {channels}; set config.model.reduced_tail=False."

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ioub_jax.errors import WeightsError
+from ioub_jax.printing import listed
 
 StateDict = Mapping[str, np.ndarray]
 Path = tuple[str, ...]
@@ -61,7 +62,7 @@ def fill(
     known = re.compile("|".join((*ignored, r".*num_batches_tracked$")))
     unexpected = [key for key in state_dict if key not in used and not known.match(key)]
     problems = [
-        f"{kind}: {_first(keys)}"
+        f"{kind}: {listed(keys, _NAMED)}"
         for kind, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -75,11 +76,6 @@ def fill(
             f"the configuration describes. Keys {'; '.join(problems)}."
         )
     return variables
-
-
-def _first(keys: Sequence[str]) -> str:
-    left_out = len(keys) - _NAMED
-    return ", ".join(keys[:_NAMED]) + (f" and {left_out} more" if left_out > 0 else "")
 
 
 def _as_ours(value: np.ndarray) -> np.ndarray:

@@ -128,3 +128,23 @@ def test_a_classifiers_mobilenet_is_refused_for_a_reduced_tail():
         "file.pth has 160 channels in its last stage, as classifiers have, but the network has 80; "
         "set config.model.reduced_tail=False."
     )
+
+
+def test_a_narrow_mobilenet_is_not_taken_for_one_with_a_reduced_tail():
+    """A network of half the channels everywhere cannot be mended by its tail."""
+    whole, narrow = (
+        jax.eval_shape(
+            lambda network=network: network.init(
+                jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False
+            )
+        )
+        for network in (MobileNetV3Large(), MobileNetV3Large(multiplier=0.5))
+    )
+    state = mapping.collect(
+        jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), whole),
+        backbone_names.mobilenet_key,
+    )
+    with pytest.raises(WeightsError, match=r"file\.pth does not have the weights of mobilenet"):
+        imported_backbones.backbone_variables(
+            state, narrow, backbone="mobilenet_v3_large", name="file.pth"
+        )
